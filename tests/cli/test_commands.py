@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from PIL import Image
+from transformers import InternVLConfig
 
 from todre.methods import registry
 
@@ -197,6 +198,21 @@ def test_flops_of_the_paper(run):
     profiler = facts["conventions"]["profiler"]
     assert round(profiler["unpruned"] / 1e12, 1) == 31.4
     assert round(profiler["pruned"] / 1e12, 1) == 6.0
+
+
+def test_flops_of_given_tokens_have_the_tiles_that_yield_them(run, tmp_path):
+    one, two = (
+        json.loads(run("flops", "-m", "llava-1.5-7b", "--visual-tokens", tokens, "--json").out)
+        for tokens in ("576", "1152")
+    )
+    assert two["unpruned"]["encoder"] == 2 * one["unpruned"]["encoder"]
+    vision = {"image_size": [28, 28], "patch_size": [7, 7], "hidden_size": 32, "num_hidden_layers": 2}
+    InternVLConfig(vision_config=vision | {"num_attention_heads": 2, "intermediate_size": 64}).save_pretrained(tmp_path)
+    few, many = (
+        json.loads(run("flops", "-m", tmp_path, "--visual-tokens", tokens, "--json").out) for tokens in ("4", "9")
+    )
+    assert many["unpruned"]["encoder"] == 3 * few["unpruned"]["encoder"] > 0
+    error_line(run("flops", "-m", tmp_path), 1, "give the number of visual tokens")
 
 
 def test_flops_drop_after_and_image_size(run):

@@ -17,7 +17,7 @@ from upstream import CACHE
 
 import todre
 from todre.errors import InvalidValueError, UnsupportedModelError
-from todre.flops import PRESETS, ModelShape, PhaseFlops, Stack, count, from_config, selection_flops
+from todre.flops import PRESETS, ModelShape, PhaseFlops, Stack, count, count_prompt, from_config, selection_flops
 
 SIZES = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "vocab_size": 97}
 NO_TOKENS = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
@@ -163,6 +163,18 @@ def test_encoders_and_projectors_of_each_family(name):
     counts = counted(lambda: model.model.get_image_features(**pictures))
     mine = count(config, text_tokens=1, visual_tokens=4, tiles=tiles)
     assert mine.encoder > mine.projector > 0
+    assert mine.encoder + mine.projector == total(counts)
+
+
+def test_pictures_that_a_tower_packs_are_counted_as_one_sequence():
+    """Pixtral's mask hides other pictures, and masks are not subtracted."""
+    family, fields, _, _ = VISION_CASES["mistral3"]
+    config = getattr(hf, f"{family}Config")(**{**fields, "text_config": dict(TEXT, model_type="llama")})
+    config._attn_implementation = "eager"
+    model = getattr(hf, f"{family}ForConditionalGeneration")(config).eval()
+    pictures = {"pixel_values": torch.randn(3, 3, 28, 28), "image_sizes": torch.tensor([[28, 28]] * 3)}
+    counts = counted(lambda: model.model.get_image_features(**pictures))
+    mine = count_prompt(config, pictures, tiles=3, text_tokens=1, visual_tokens=12)
     assert mine.encoder + mine.projector == total(counts)
 
 

@@ -55,8 +55,18 @@ def test_sizes_that_the_processor_cannot_scale_are_named():
         visual_token_boxes(with_processor(QWEN(**GRID)), config, [(1000, 2)])
     config = tiny("qwen_vl", "qwen3_vl").config
     videos = with_processor(video_processor=QWEN(**GRID))
-    with pytest.raises(UnsupportedInputError, match=r"cannot scale 1 frame\(s\) of 64 × 64 pixels.*or more frames"):
-        visual_token_boxes(videos, config, [ClipShape(64, 64, 1)])
+    with pytest.raises(UnsupportedInputError, match=r"cannot scale 2 frame\(s\) of 1000 × 2 pixels.*less narrow"):
+        visual_token_boxes(videos, config, [ClipShape(1000, 2, 2)])
+
+
+def test_a_clip_of_one_frame_is_filled_up():
+    """Processing repeats its last frame, so it has as many tokens as a clip of one group of frames."""
+    config = tiny("qwen_vl", "qwen3_vl").config
+    videos = with_processor(video_processor=QWEN(**GRID))
+    alone, filled = (visual_token_boxes(videos, config, [ClipShape(64, 48, frames)]) for frames in (1, 2))
+    assert [(box.left, box.top, box.right, box.bottom) for box in alone] == [
+        (box.left, box.top, box.right, box.bottom) for box in filled
+    ]
 
 
 def test_a_clip_has_frames():

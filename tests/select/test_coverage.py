@@ -254,3 +254,14 @@ def test_bad_values_are_refused():
     for counts, weights in (([1], None), ([1, 1, 1], None), ([1, 1], [torch.ones(3)]), ([1, 1], [torch.ones(3)] * 3)):
         with pytest.raises(InvalidValueError, match="one entry for each sample"):
             coverage_orders([matrix, matrix], counts, weights)
+
+
+@pytest.mark.parametrize("copies", range(2, 40))
+def test_identical_tokens_have_identical_likeness_on_either_side(copies):
+    """Products of matrices round by the place of a column, so that copies would differ in their last bits."""
+    generator = torch.Generator().manual_seed(0)
+    x, one = torch.randn(50, 70, generator=generator), torch.randn(1, 70, generator=generator)
+    found = likeness(x, one.expand(copies, -1).contiguous())
+    assert torch.equal(found, found[:, :1].expand(-1, copies))
+    found = likeness(one.expand(copies, -1).contiguous(), x)
+    assert torch.equal(found, found[:1].expand(copies, -1))

@@ -19,7 +19,7 @@ from todre.bench.spread import ratios, spread
 from todre.bench.subjects import Smaller, Tick, subjects_of
 from todre.bench.workloads import Called, Subject, exact_length
 from todre.flops import convention, count_prompt
-from todre.hf.keywords import IMAGE_GRIDS
+from todre.flops.config_shapes import shape_of
 from todre.hf.model_parts import attention_backend, text_config
 from todre.methods.base import Method
 from todre.methods.todre import ToDRE
@@ -247,7 +247,8 @@ def _flops(
         return {"flops": None, "profiler_flops": None}
     known = [one for one in counted if one is not None]
     tally = None
-    if IMAGE_GRIDS not in prompt.inputs:
+    tower = shape_of(model.config).vision
+    if tower is not None and tower.patches is not None:  # the tally counts tiles, and others take any size
         tally = convention("profiler", model.config, per_layer[0], text_tokens=prompt.text_tokens, tiles=tiles)
     sums = {key: sum(getattr(one, key) for one in known) for key in ("encoder", "selection", "first_token", "total")}
     return {"flops": sums, "profiler_flops": tally}

@@ -15,7 +15,7 @@ from todre.cli.console import show, show_json, show_text, working
 from todre.cli.option_records import OptionRecord
 from todre.cli.options import Reporting
 from todre.cli.parsers import MOST
-from todre.errors import InvalidValueError
+from todre.errors import InvalidValueError, UnsupportedModelError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +57,12 @@ class PromptOptions(OptionRecord):
     ] = None
     visual_tokens: Annotated[
         int | None,
-        typer.Option("--visual-tokens", min=1, max=MOST, help="Visual tokens of the prompt, instead of --image-size."),
+        typer.Option(
+            "--visual-tokens",
+            min=1,
+            max=MOST,
+            help="Visual tokens of the prompt, instead of --image-size.",
+        ),
     ] = None
     text_tokens: Annotated[int, typer.Option("--text-tokens", min=1, max=MOST, help="Other tokens of the prompt.")] = 40
     new_tokens: Annotated[int, typer.Option("--new-tokens", min=1, max=MOST, help="Tokens of the answer.")] = 20
@@ -172,7 +177,10 @@ def _by_conventions(
 def _sizes(
     model: str | None, size: tuple[int, int] | None, visual_tokens: int | None
 ) -> tuple[ModelShape, int, int | Sequence[int]]:
-    """The model's shape, and the prompt's visual tokens and tiles (or patches)."""
+    """The model's shape, and the prompt's visual tokens and tiles (or patches).
+
+    For tokens that are given, the tiles are those of the largest canvas, or more where these yield fewer tokens.
+    """
     from todre.flops import from_config
     from todre.flops.shape import PRESETS
     from todre.loading.model import load_config
@@ -186,19 +194,32 @@ def _sizes(
             )
         if shape.vision is not None and shape.vision.patches is not None:
             tiles = 5 if "next" in shape.name else 1
-            return shape, visual_tokens or tiles * shape.vision.patches, tiles
+            return shape, visual_tokens or tiles * shape.vision.patches, max(tiles, _fewest(shape, visual_tokens or 0))
     else:
         config = load_config(model)
         shape = from_config(config)
         if visual_tokens is None or (shape.vision is not None and shape.vision.patches is not None):
             from todre.geometry import count_visual_tokens
 
-            tokens, tiles = count_visual_tokens(config, size)
-            return shape, visual_tokens or tokens, tiles
+            try:
+                tokens, tiles = count_visual_tokens(config, size)
+            except UnsupportedModelError:  # a config alone does not give the count of every family
+                if visual_tokens is None:
+                    raise
+                tokens, tiles = visual_tokens, 0
+            return shape, visual_tokens or tokens, max(tiles, _fewest(shape, visual_tokens or 0))
     if visual_tokens is None:
         raise InvalidValueError(f"The visual tokens of {shape.name} depend on the picture; give --visual-tokens.")
     merge = shape.projector.merge if shape.projector is not None else 1
     return shape, visual_tokens, [visual_tokens * merge]
+
+
+def _fewest(shape: ModelShape, visual_tokens: int) -> int:
+    """The fewest tiles that yield as many visual tokens."""
+    if shape.vision is None or shape.vision.patches is None:
+        return 0
+    merge = shape.projector.merge if shape.projector is not None else 1
+    return -(-visual_tokens * merge // shape.vision.patches)
 
 
 def _per_layer(shape: ModelShape, after: int, drop_after: int | None) -> list[int]:

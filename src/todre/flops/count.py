@@ -47,7 +47,8 @@ class FlopCount:
     Attributes:
         encoder: FLOPs of the vision tower.
         projector: FLOPs of the projector between tower and language model.
-        selection: FLOPs of choosing visual tokens before the decoder.
+        selection: FLOPs of choosing visual tokens before the decoder, of ToDRE's own rules; how other methods choose is
+            not counted.
         prefill, decode: FLOPs of the language model in each phase.
     """
 

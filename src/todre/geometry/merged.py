@@ -40,9 +40,10 @@ def by_shared_area(settings: Settings, view: View, frames: int) -> tuple[int, in
 def by_volume(settings: Settings, view: View, frames: int) -> tuple[int, int]:
     """GLM-4V, and clips of Qwen3-VL: area times frames within bounds.
 
-    A picture counts as one group of frames.
+    A picture counts as one group of frames. Of a clip with fewer frames than a group, processing repeats the last.
     """
     least, most = _bounds(settings)
+    frames = max(frames, int(settings.temporal_patch_size))
     if settings.get("cap_pixels_per_frame", False):
         tokens = settings.max_video_tokens * _factor(settings) ** 2
         most = frames * max(min(tokens, most // frames), int(least * 1.05))
@@ -137,7 +138,7 @@ def _scaled(view: View, settings: Settings, rule: Rule, frames: int) -> View:
             shown = "" if view.frame is None else f"{frames} frame(s) of "
             raise UnsupportedInputError(
                 f"The processor cannot scale {shown}{view.width} × {view.height} pixels ({error}); "
-                "give a less narrow picture, or more frames."
+                "give a less narrow picture."
             ) from error
         view = view.resized(width, height)
     return view

@@ -35,7 +35,8 @@ def likeness(x: Tensor, to: Tensor | None = None) -> Tensor:
         return gram(x).to(x.device)
     others = unit_rows(to)
     rows = unit_rows(x)
-    return rows.products(others.tokens * others.scale[:, None]).T.clamp(max=1.0).to(x.device)
+    found = rows.products(others.tokens * others.scale[:, None]).T.clamp(max=1.0)
+    return (found if others.twin is None else found[:, others.twin]).to(x.device)
 
 
 def _queued(x: Tensor, to: Tensor | None) -> Tensor:

@@ -25,6 +25,9 @@ row in the same order.
 
 from __future__ import annotations
 
+import itertools
+from contextlib import nullcontext
+
 import torch
 import triton
 import triton.language as tl
@@ -173,6 +176,8 @@ def _meet(
 def fused_orders(rows: QueuedRows, lengths: list[int], counts: list[int], pivots: Tensor, rule: Rule) -> Tensor:
     """Picks of all samples in order, one sample after the other.
 
+    A sample's own length says how its picks are made, so they are those that it gets alone.
+
     Args:
         rows: the tokens of all samples, float32 or a 16-bit float.
         lengths: tokens of each sample.
@@ -183,16 +188,42 @@ def fused_orders(rows: QueuedRows, lengths: list[int], counts: list[int], pivots
     Returns:
         (sum of `counts`,) int64 on the tokens' device.
     """
+    starts = [0, *itertools.accumulate(lengths)]
+    found = [
+        _of_run(rows.sample(starts[first], starts[end]), lengths[first:end], counts[first:end], pivots[first:end], rule)
+        for first, end in _runs(lengths)
+    ]
+    return found[0] if len(found) == 1 else torch.cat(found)
+
+
+def _runs(lengths: list[int]) -> list[tuple[int, int]]:
+    """(first, end) of neighbouring samples that share a way: tables that fit into memory together, or launches."""
+    runs: list[tuple[int, int]] = []
+    held = 0
+    for place, n in enumerate(lengths):
+        small, cells = n <= TABLE, 4 * n * n
+        if place and small == (lengths[place - 1] <= TABLE) and (not small or held + cells <= _TABLE_BYTES):
+            runs[-1] = runs[-1][0], place + 1
+            held += cells
+        else:
+            runs.append((place, place + 1))
+            held = cells
+    return runs
+
+
+def _of_run(rows: QueuedRows, lengths: list[int], counts: list[int], pivots: Tensor, rule: Rule) -> Tensor:
+    """Picks of samples that share a way."""
     device = rows.tokens.device
     starts, places = _running(lengths, device), _running(counts, device)
     order = torch.zeros(sum(counts), dtype=torch.int64, device=device)
     last = starts[1:] - starts[:-1] - 1
     order.index_copy_(0, places[:-1], torch.minimum(pivots.clamp(min=0), last))
-    cells = sum(n * n for n in lengths)
-    if max(lengths) <= TABLE and 4 * cells <= _TABLE_BYTES:
-        _by_table(rows, lengths, starts, places, order, rule)
-    else:
-        _by_launches(rows, lengths, counts, starts, places, order, rule)
+    # Triton launches on the current GPU, whichever holds the tensors.
+    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+        if max(lengths) <= TABLE:
+            _by_table(rows, lengths, starts, places, order, rule)
+        else:
+            _by_launches(rows, lengths, counts, starts, places, order, rule)
     return order
 
 

@@ -102,3 +102,30 @@ def test_pivots_out_of_range_stay_inside_their_sample(monkeypatch):
 def test_the_kernels_compile_for_hopper():
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     subprocess.run([sys.executable, "-W", "ignore", "-c", COMPILE], env=environment, check=True)
+
+
+@both
+def test_a_sample_is_chosen_from_in_its_own_way_in_any_company(rule, monkeypatch):
+    """Neither longer samples nor many of them change whether its cosines come from a table."""
+    asked = []
+    monkeypatch.setattr(fused, "TABLE", 40)
+    for name in ("_by_table", "_by_launches"):
+        known = getattr(fused, name)
+        monkeypatch.setattr(
+            fused, name, lambda rows, lengths, *rest, known=known, name=name: (
+                asked.append((name, lengths)), known(rows, lengths, *rest)
+            )
+        )  # fmt: skip
+    samples = [tokens(n, 24, seed=n) for n in (30, 20, 50, 60, 40, 10)]
+    monkeypatch.setattr(fused, "_TABLE_BYTES", 4 * (40**2 + 10**2) - 1)
+    counts, pivots = [5, 4, 6, 3, 8, 2], [0] * 6
+    lengths = [len(x) for x in samples]
+    sample = torch.arange(6).repeat_interleave(torch.tensor(lengths))
+    found = fused_orders(queued_rows(torch.cat(samples), sample), lengths, counts, torch.tensor(pivots), rule)
+    assert asked == [
+        ("_by_table", [30, 20]), ("_by_launches", [50, 60]), ("_by_table", [40]), ("_by_table", [10])
+    ]  # fmt: skip
+    for place, part in enumerate(found.split(counts)):
+        rows = queued_rows(samples[place], torch.zeros(lengths[place], dtype=torch.int64))
+        alone = fused_orders(rows, [lengths[place]], [counts[place]], torch.tensor([0]), rule)
+        assert part.tolist() == alone.tolist()
