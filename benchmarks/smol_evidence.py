@@ -121,7 +121,7 @@ METHODS = (
 Left out for time are ficoco-l, autoprune, p-sigmoid and random-deep, whose work grows with the questions rather than
 the pictures.
 """
-FEW = "todre,todre-v1,todre-patches,mmr,divprune,cls-top-k,uniform,random,pooling,visionzip,holov,cdpruner,fastv"
+FEW = "todre,todre-v1,todre-patches,todre-horizon,mmr,divprune,cls-top-k,uniform,random,pooling,visionzip,holov,cdpruner,fastv"
 STEPS: dict[str, Step] = {
     "card": card(smol.SMOL),
     "card-1": card(smol.SMOL_1),
@@ -137,7 +137,7 @@ STEPS: dict[str, Step] = {
     "pages": board(smol.SMOL, "pages", 60, METHODS, "leaderboard-smol-pages"),
     "leaderboard": board(smol.SMOL, "scenes", 100, METHODS, "leaderboard-smol"),
     "wordings": board(smol.SMOL, "wordings", 60, "todre,random", "smol-wordings", "0.25,0.1"),
-    "leaderboard-1": board(smol.SMOL_1, "scenes", 100, FEW, "leaderboard-smol-1"),
+    "leaderboard-1": board(smol.SMOL_1, "scenes", 52, FEW, "leaderboard-smol-1", "0.25,0.1,0.05,0.02"),
     **{name: table(name) for name in ("v1-table4", "v1-table5", "v1-table6")},
 }
 
