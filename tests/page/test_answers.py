@@ -12,13 +12,15 @@ from todre.errors import InvalidValueError
 from todre.geometry import visual_token_boxes
 from todre.loading import load
 from todre.methods import registry
-from todre.page import cards, svg
-from todre.page.answering import SETTINGS, Begun, Note, Outcome, answer_all, record
-from todre.page.attention import attention, stage2_of
+from todre.page import answering, cards, svg
+from todre.page.answering import SETTINGS, Begun, Outcome, answer_all, record
+from todre.page.attention import attention, rule, stage2_of
 from todre.page.budgets import BUDGETS, Cell, changes, strip, walk
 from todre.page.examples import EXAMPLES
+from todre.page.notices import Note, Notices
 from todre.page.wish import Wish
-from todre.running import answer
+from todre.report import format_bytes
+from todre.running import Settings, answer
 
 MOVING = ("timings_ms", "peak_bytes")
 
@@ -96,7 +98,10 @@ def test_the_record_names_what_does_not_apply(loaded, picture):
 
 
 def test_unknown_words_become_a_note(loaded, picture):
-    given = asked(loaded, picture, Wish(question="Is there a wombat here ?", methods=("none", "todre")))
+    notices, given = Notices(), []
+    wish = Wish(question="Is there a wombat here ?", methods=("none", "todre"))
+    with notices.heard(), notices.to(given.append):
+        answer_all(loaded, picture, wish, given.append, lambda: False)
     assert [one.text for one in given if isinstance(one, Note)] == ["the model does not know: wombat, here"]
 
 
@@ -154,10 +159,66 @@ def test_the_strip_is_what_asking_at_each_budget_gives(loaded, picture):
     for cell in cells[1:]:
         alone = answer(loaded, [picture], wish.question, registry.create("todre", retain=cell.share), SETTINGS)
         assert (cell.text, cell.kept) == (alone.text, alone.report.visual_tokens_after[0])
+        assert cell.mean == pytest.approx(np.mean(alone.report.visual_tokens_per_layer[0]))
     text = strip(cells)
     differing = sum(cell.text != cells[0].text for cell in cells[1:])
     assert text.count("todre-changed") == differing
     assert text.count("todre-same") == len(BUDGETS) - differing
+
+
+def test_a_method_without_a_budget_answers_once(loaded, picture):
+    assert not {"vtw", "none"} & {name for name in registry.names() if answering.has_budget(name)}
+    cells = []
+    walk(loaded, picture, Wish(methods=("vtw", "none", "fastv")), cells.append, lambda: False)
+    assert [(cell.method, cell.share) for cell in cells] == [
+        ("none", None), ("vtw", None), *(("fastv", share) for share in BUDGETS)
+    ]  # fmt: skip
+    alone = answer(loaded, [picture], Wish().question, registry.create("vtw"), SETTINGS)
+    mean = np.mean(alone.report.visual_tokens_per_layer[0])
+    before = alone.report.visual_tokens_before[0]
+    assert (cells[1].text, cells[1].kept, cells[1].mean) == (alone.text, before, mean)
+    assert mean < before
+    text = strip(cells)
+    own = re.findall(r'<td colspan="(\d)" class="todre-\w+" title="([^"]*)">own budget: [=≠] ', text)
+    assert own == [("5", f"{before} visual tokens entered the decoder, {mean:.0f} in the mean over its layers")]
+    assert "with its own budget</td>" in text
+    ElementTree.fromstring(f"<div>{text}</div>")
+
+
+def test_the_strip_of_no_pruning_alone(loaded, picture):
+    cells = []
+    walk(loaded, picture, Wish(methods=("none",)), cells.append, lambda: False)
+    assert [(cell.method, cell.share) for cell in cells] == [("none", None)]
+    text = strip(cells)
+    assert f"({cells[0].kept} visual tokens)" in text
+    assert "own budget" not in text
+    assert text.count("<tr>") == 1
+
+
+def test_an_answer_that_was_cut_says_so(loaded, picture, monkeypatch):
+    wish, cells = Wish(methods=("todre",), share=0.5), []
+    whole = cards.card(loaded, picture, *last(asked(loaded, picture, wish)))
+    assert "cut after" not in whole
+    walk(loaded, picture, wish, cells.append, lambda: False)
+    assert "cut" not in strip(cells)
+    monkeypatch.setattr(answering, "SETTINGS", Settings(max_new_tokens=1))
+    assert "<p>cut after 1 tokens; " in cards.card(loaded, picture, *last(asked(loaded, picture, wish)))
+    cells.clear()
+    walk(loaded, picture, wish, cells.append, lambda: False)
+    text = strip(cells)
+    assert text.count(", cut after 1 tokens") == 1 + len(BUDGETS)
+    assert text.count(" (cut)</td>") == len(BUDGETS)
+    assert "is the same as far as it goes" in text
+
+
+def test_the_cache_of_a_smaller_picture_is_what_was_held(loaded):
+    """The report knows nothing of what would have been held before the picture was made smaller."""
+    picture = EXAMPLES[0].open().resize((336, 250))
+    for found in last(asked(loaded, picture, Wish(methods=("downsample", "todre"), share=0.8))):
+        text = cards.card(loaded, picture, found)
+        (held,) = re.findall(r'data-fact="KV cache" data-value="\d+">([^<]*)<', text)
+        assert held.rpartition("→ ")[2] == format_bytes(found.answer.report.kv_bytes[0])
+        assert ("→" in held) == (found.name == "todre")
 
 
 @pytest.mark.parametrize(("texts", "said"), [
@@ -175,6 +236,16 @@ def test_where_the_answer_changes(texts, said):
         for share, text in zip(BUDGETS, texts, strict=False)
     ]
     assert changes(whole, cells) == said
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("a", "not with its own budget"), ("b", "with its own budget"), (None, "does not apply"),
+])  # fmt: skip
+def test_whether_the_answer_changes_with_a_budget_of_its_own(text, said):
+    whole = Cell(method="none", share=None, text="a", kept=9)
+    cell = Cell(method="m", share=None, text=text or "why not", kept=text and 1)
+    assert changes(whole, [cell]) == said
+    assert ('title="why not">does not apply' in strip([whole, cell])) == (text is None)
 
 
 def test_attention_is_what_stage_2_reads(loaded, picture):
@@ -195,6 +266,28 @@ def test_attention_is_what_stage_2_reads(loaded, picture):
 def test_the_threshold_is_that_of_the_first_todre_asked_for():
     assert stage2_of(Wish(methods=("none", "todre-v1", "todre")))[0] == "todre-v1"
     assert stage2_of(Wish(methods=("random",)))[1] == registry.create("todre")
+
+
+@pytest.mark.parametrize(("name", "layers", "said"), [
+    ("todre", (7,), "todre drops the picture after layer 7 where both directions lie below 10 %."),
+    ("todre-v1", (4, 5), "todre-v1 drops the picture after layer 4, 5 where both directions lie below 3 %."),
+    ("todre-floor", (4, 5), "todre-floor drops all of the picture but the 16 tokens that text attends to most, after "
+                            "layer 4, 5 where both directions lie below 3 %."),
+    ("todre-ahead", (4, 5), "todre-ahead drops the picture after layer 4, 5 where both directions lie below 3 %, and "
+                            "by estimate in the later ones of these layers too."),
+    ("todre-ahead", (4,), "todre-ahead drops the picture after layer 4 where both directions lie below 3 %."),
+    ("todre-ahead-all", (4,), "todre-ahead-all drops the picture after layer 4 where both directions lie below 3 %, "
+                              "and by estimate in every later layer with full attention too."),
+    ("todre-last", (4,), "todre-last drops the picture after layer 4 where both directions lie below 3 %. Of text, its "
+                         "last token alone counts there; the bars show all of it."),
+])  # fmt: skip
+def test_the_rule_of_stage_2_in_words(name, layers, said):
+    assert rule(name, registry.create(name), layers) == said
+
+
+def test_the_words_of_attention_are_those_of_the_method(loaded, picture):
+    text = attention(loaded, picture, Wish(methods=("todre-floor",)))
+    assert "todre-floor drops all of the picture but the 16 tokens" in text
 
 
 def test_what_visitors_write_is_no_html(loaded):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from todre.page.copies import Running, command, snippet
+from todre.page.copies import Running, command, copied, snippet
 from todre.page.wish import Wish
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=40).filter(str.strip)
@@ -31,6 +31,26 @@ def test_compare_reads_question_and_file_as_they_were(question, file):
     assert (type(found["retain"]), found["retain"]) == (float, 1.0)
     assert (found["warm_up"], found["repeats"], found["max_new_tokens"]) == (0, 1, 64)
     assert (found["model"], found["device"], found["dtype"]) == ("some/model", "cpu", "float32")
+
+
+def test_the_model_is_loaded_as_the_pages_is():
+    running = Running(model="some/model", attn_implementation="eager", trust_remote_code=True)
+    found = taken(command(Wish(picture=""), running, "a.png"))
+    assert (found["attn_implementation"], found["trust_remote_code"]) == ("eager", True)
+    assert running.arguments() == "'some/model', attn_implementation='eager', trust_remote_code=True"
+    found = taken(command(Wish(picture=""), Running(), "a.png"))
+    assert (found["attn_implementation"], found["trust_remote_code"]) == (None, False)
+    assert Running().arguments() == ""
+
+
+@pytest.mark.parametrize("kind", ["", "video"])
+def test_methods_that_do_not_apply_are_not_copied(kind):
+    wish = Wish(methods=("none", "ivc-prune", "todre"), picture="")
+    texts = copied(wish, ["none", "todre"], Running(), "a.png", kind)
+    left = Wish(methods=("none", "todre"), picture="")
+    assert texts == [command(left, Running(), "a.png", kind), snippet(left, Running(), "a.png", kind)]
+    assert "ivc-prune" not in "".join(texts)
+    assert copied(wish, [], Running(), "a.png", kind) == ["", ""]
 
 
 def test_no_share_where_no_method_has_one():

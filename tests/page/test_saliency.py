@@ -127,6 +127,15 @@ def test_which_attention_is_named(loaded):
     assert what(Signal("auto", -2), loaded.model.config) == "[CLS] attention (tower layer -2)"
 
 
+@pytest.mark.parametrize("name", ["todre", "mmr", "mustdrop", "vflowopt"])
+def test_multiples_of_even_attention_are_shown_as_shares(name):
+    from todre.methods import registry
+
+    (read,) = registry.create(name).signals()
+    assert read.even
+    assert request_of(registry.create(name)) == Signal(read.kind, read.layer)
+
+
 def test_a_method_without_a_signal_is_shown_the_last_layer():
     from todre.methods import registry
 

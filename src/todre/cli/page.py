@@ -39,6 +39,7 @@ def page(
     require_packages()
     from todre.page.copies import Running
     from todre.page.launch import PageServer, make_page, warm_up
+    from todre.page.notices import Notices
     from todre.serve.gate import is_loopback
     from todre.serve.launch import Place
     from todre.shipped import named, names
@@ -52,10 +53,18 @@ def page(
             show_text(f"a page of {loaded.name} can be shown")
             return
         with working(verbosity.quiet):
-            running = Running(model=loaded.name, device=model.device, dtype=model.dtype)
+            running = Running(
+                model=loaded.name,
+                device=model.device,
+                dtype=model.dtype,
+                attn_implementation=model.attn_implementation,
+                trust_remote_code=model.trust_remote_code,
+            )
+            notices = Notices()
             caution = f"{loaded.name}{named(loaded.name).caution}." if loaded.name in names() else ""
-            made = make_page(loaded, running, caution)
+            made = make_page(loaded, running, notices, caution)
         if not is_loopback(place.host):
             note(f"anybody who can reach {place.host} can use this page; listen at 127.0.0.1.", verbosity.quiet)
         show_text(f"todre page of {loaded.name} at {where.listen(opened, '/')}")
-        PageServer(made, place.host, verbosity.verbose).run(sockets=[opened])
+        with notices.heard():
+            PageServer(made, place.host, verbosity.verbose).run(sockets=[opened])

@@ -5,9 +5,7 @@ Each is `todre.running.answer`, as in `todre compare`, so the numbers are the sa
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -60,11 +58,9 @@ class Outcome:
     saliency: Saliency | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Note:
-    """A sentence beside the results."""
-
-    text: str
+def has_budget(name: str) -> bool:
+    """Whether the method of that name keeps the share that it is told to keep."""
+    return "retain" in registry.entry(name).settings
 
 
 def method_of(name: str, share: float) -> Method:
@@ -75,7 +71,7 @@ def method_of(name: str, share: float) -> Method:
 def answer_all(
     loaded: Loaded, picture: Media, wish: Wish, give: Callable[[Any], None], ended: Callable[[], bool]
 ) -> None:
-    """Answer under each method; gives `Begun`, `Outcome` and `Note` as they come.
+    """Answer under each method; gives `Begun` and `Outcome` as they come.
 
     A method that chooses one token after another gives its outcome again with their order. Once all have answered, each
     gives it again with the tokens' saliency.
@@ -91,20 +87,19 @@ def answer_all(
         InvalidValueError: the question cannot be asked.
     """
     outcomes: list[Outcome] = []
-    with noted(give):
-        for place, name in enumerate(wish.methods):
-            give(Begun(place=place, text=""))
-            found = outcome(loaded, picture, wish.question, (place, name, wish.share), give, ended)
-            if ended():
-                return
+    for place, name in enumerate(wish.methods):
+        give(Begun(place=place, text=""))
+        found = outcome(loaded, picture, wish.question, (place, name, wish.share), give, ended)
+        if ended():
+            return
+        give(found)
+        order = order_of(loaded, picture, found, wish.share)
+        outcomes.append(replace(found, order=order))
+        if order and not ended():
+            give(outcomes[-1])
+    if not ended():
+        for found in salient(loaded, picture, wish, outcomes):
             give(found)
-            order = order_of(loaded, picture, found, wish.share)
-            outcomes.append(replace(found, order=order))
-            if order and not ended():
-                give(outcomes[-1])
-        if not ended():
-            for found in salient(loaded, picture, wish, outcomes):
-                give(found)
 
 
 def order_of(loaded: Loaded, picture: Media, found: Outcome, share: float) -> tuple[int, ...]:
@@ -190,23 +185,3 @@ def record(question: str, file: str, outcomes: Sequence[Outcome]) -> dict[str, A
     refused = {each.name: each.refusal for each in outcomes if each.answer is None}
     answers = [each.answer.to_dict() for each in outcomes if each.answer is not None]
     return {"question": question, "file": file, **({"left_out": refused} if refused else {}), "answers": answers}
-
-
-@contextmanager
-def noted(give: Callable[[Any], None]) -> Iterator[None]:
-    """Give todre's own warnings inside the block as notes, each once.
-
-    Warnings are the whole process's, so the block must be where the model is.
-    """
-    said: set[str] = set()
-
-    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-        text = str(message)
-        if category.__module__.partition(".")[0] == "todre" and text not in said:
-            said.add(text)
-            give(Note(text=text))
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = show
-        yield

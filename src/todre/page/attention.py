@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 from todre.analysis.migration import GROUPS, attention_of
@@ -50,12 +51,32 @@ def attention(loaded: Loaded, picture: Media, wish: Wish) -> str:
             drawn += share_bars(values, title, method.threshold, deciding)
         else:
             blind = " Here the picture stands before the text and cannot see it, which counts as below."
-    where = ", ".join(map(str, deciding))
-    words = (
-        f"Measured without pruning, for the answer “{found['said']}”. {name} drops the picture after layer {where} "
-        f"where both directions lie below {100 * method.threshold:g} %.{blind}"
-    )
+    words = f"Measured without pruning, for the answer “{found['said']}”. {rule(name, method, deciding)}{blind}"
     return f'<div class="todre-pair">{drawn}</div><p>{escape(words)}</p>'
+
+
+def rule(name: str, method: ToDRE, deciding: Sequence[int]) -> str:
+    """What stage 2 drops, and when, in words.
+
+    Args:
+        name: what the method is called.
+        method: its settings.
+        deciding: the layers after which it decides.
+    """
+    last = method.ratio_over == "last"
+    what, ahead = "the picture", ""
+    if method.floor:
+        tokens = f"the {method.floor} tokens" if method.floor > 1 else "the one token"
+        what = f"all of the picture but {tokens} that {'the last text token' if last else 'text'} attends to most,"
+    if method.ahead == "layers":
+        ahead = ", and by estimate in every later layer with full attention too"
+    elif method.ahead == "candidates" and len(deciding) > 1:
+        ahead = ", and by estimate in the later ones of these layers too"
+    words = (
+        f"{name} drops {what} after layer {', '.join(map(str, deciding))} where both directions lie below "
+        f"{100 * method.threshold:g} %{ahead}."
+    )
+    return words + (" Of text, its last token alone counts there; the bars show all of it." if last else "")
 
 
 def stage2_of(wish: Wish) -> tuple[str, ToDRE]:

@@ -35,14 +35,18 @@ def card(loaded: Loaded, picture: Media, outcome: Outcome) -> str:
     if outcome.answer is None:
         return f'<article class="todre-card" data-state="refused">{head}<p>{escape(outcome.refusal)}</p></article>'
     answered = outcome.answer
-    notes = "".join(f"<p>{escape(note)}</p>" for note in answered.report.notes)
     before = answered.visual_tokens_before
     return (
         f'<article class="todre-card" data-state="done" data-method="{escape(outcome.name)}">{head}'
         f"{_answer(escape(answered.text) or '(nothing)')}{drawing(loaded, picture, outcome)}{_facts(answered)}"
         f"{svg.layer_bars(answered.report.visual_tokens_per_layer[0], before)}"
-        f"{svg.time_bar(answered.timings.to_dict())}{notes}</article>"
+        f"{svg.time_bar(answered.timings.to_dict())}{noted(answered.notes)}</article>"
     )
+
+
+def noted(notes: Sequence[str]) -> str:
+    """A paragraph for each note."""
+    return "".join(f"<p>{escape(note)}</p>" for note in notes)
 
 
 def drawing(loaded: Loaded, picture: Media, outcome: Outcome) -> str:
@@ -119,13 +123,12 @@ def _facts(answered: Answer) -> str:
     report, flops = answered.report, answered.flops
     before, after = answered.visual_tokens_before, report.visual_tokens_after[0]
     share = f" ({100 * after / before:.1f} %)" if before else ""
+    held = format_bytes(report.kv_bytes[0])
+    if not answered.shown.visual_tokens:  # of a smaller picture the report knows nothing that was held before
+        held = f"{format_bytes(report.kv_bytes_unpruned[0])} → {held}"
     rows = [
         ("Visual tokens", after, f"{before} → {after}{share}"),
-        (
-            "KV cache",
-            report.kv_bytes[0],
-            f"{format_bytes(report.kv_bytes_unpruned[0])} → {format_bytes(report.kv_bytes[0])}",
-        ),
+        ("KV cache", report.kv_bytes[0], held),
         ("FLOPs", flops and flops.total, "not known for this model" if flops is None else format_flops(flops.total)),
         ("New tokens", answered.new_tokens, f"{answered.new_tokens}"),
         ("Time", "", f"{answered.timings.total:.0f} ms"),

@@ -10,11 +10,12 @@ from pathlib import Path
 from PIL import Image
 
 from todre.clips import Clip, is_clip
-from todre.errors import UnsupportedInputError
+from todre.errors import TodreError, UnsupportedInputError
 from todre.files import printable
 from todre.geometry import TokenBox
 from todre.inputs import open_medium, open_picture
 from todre.loading.model import Loaded
+from todre.page.notices import Note, Notices
 from todre.plots.contact_sheet import frames_of
 from todre.running import Media
 from todre.tiny import SHIPPED_VIDEO
@@ -68,6 +69,35 @@ def open_dropped(loaded: Loaded, file: str, frames: int) -> Media:
             f"start the page with a model that takes clips, such as -m {SHIPPED_VIDEO}."
         )
     return open_picture(file)
+
+
+def open_own(loaded: Loaded, notices: Notices, file: str, frames: int) -> tuple[Media, list[str]]:
+    """(the picture or clip in a visitor's file, what is to be said of it).
+
+    Errors and notes call the file by the name that the visitor knows.
+
+    Args:
+        loaded, file, frames: as `open_dropped` has them.
+        notices: hears the warnings.
+
+    Raises:
+        TodreError: as by `open_dropped`.
+    """
+    said: list[Note] = []
+    try:
+        with notices.to(said.append):
+            medium = open_dropped(loaded, file, frames)
+    except TodreError as error:
+        raise type(error)(_with_name(str(error), file)) from error
+    return medium, [_with_name(note.text, file) for note in said]
+
+
+def _with_name(text: str, file: str) -> str:
+    """A sentence with a file's name in place of its path."""
+    path = Path(file)
+    for written in (printable(path), str(path)):
+        text = text.replace(written, printable(path.name))
+    return text
 
 
 def still(medium: Media) -> Image.Image:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from todre.methods import registry
-from todre.page.answering import SETTINGS
+from todre.page.answering import SETTINGS, has_budget
 from todre.page.examples import example
 from todre.page.wish import Wish
 from todre.tiny import SHIPPED
@@ -24,25 +24,48 @@ class Running:
         model: as it was named; `todre-tiny` where it was not.
         device: as it was named, such as "auto".
         dtype: as it was named, such as "auto".
+        attn_implementation: as it was named; None where it was not.
+        trust_remote_code: whether the model's own code may run.
     """
 
     model: str = SHIPPED
     device: str = "auto"
     dtype: str = "auto"
+    attn_implementation: str | None = None
+    trust_remote_code: bool = False
 
     def options(self) -> list[str]:
         """The options of the command line that load it so."""
         words = [] if self.model == SHIPPED else ["-m", self.model]
         for option, value in (("--device", self.device), ("--dtype", self.dtype)):
             words += [] if value == "auto" else [option, value]
-        return words
+        words += [] if self.attn_implementation is None else ["--attn-implementation", self.attn_implementation]
+        return words + ["--trust-remote-code"] * self.trust_remote_code
 
     def arguments(self) -> str:
         """The arguments of `todre.loading.load` that load it so."""
         values = [] if self.model == SHIPPED else [repr(self.model)]
         for name, value in (("device", self.device), ("dtype", self.dtype)):
             values += [] if value == "auto" else [f"{name}={value!r}"]
-        return ", ".join(values)
+        chosen = self.attn_implementation
+        values += [] if chosen is None else [f"attn_implementation={chosen!r}"]
+        return ", ".join(values + ["trust_remote_code=True"] * self.trust_remote_code)
+
+
+def copied(wish: Wish, answered: Sequence[str], running: Running, file: str, clip: Kind = "") -> list[str]:
+    """The command and the Python for the methods that answered.
+
+    Both are empty where none did: the command line ends with an error where a method does not apply.
+
+    Args:
+        wish: what was asked.
+        answered: names of those methods, in order.
+        running, file, clip: as `command` has them.
+    """
+    if not answered:
+        return ["", ""]
+    wish = replace(wish, methods=tuple(answered))
+    return [command(wish, running, file, clip), snippet(wish, running, file, clip)]
 
 
 def command(wish: Wish, running: Running, file: str, clip: Kind = "") -> str:
@@ -63,7 +86,7 @@ def command(wish: Wish, running: Running, file: str, clip: Kind = "") -> str:
         script = f'{chosen.imports}; {chosen.source}.save("{file}")'
         first = f"python -c {shlex.quote(script)}\n"
     options = ["--methods", ",".join(wish.methods)]
-    if any("retain" in registry.entry(name).settings for name in wish.methods):
+    if any(map(has_budget, wish.methods)):
         options += ["--retain", _share(wish.share)]
     options += ["--warm-up", f"{SETTINGS.warm_up}", "--repeats", f"{SETTINGS.repeats}", *running.options()]
     asked = [file, wish.question]
@@ -75,7 +98,7 @@ def _commands(wish: Wish, running: Running, file: str, clip: Kind) -> str:
     moving = ["--frames", f"{wish.frames}", *(["--video"] if clip == "animation" else []), *running.options()]
     lines = []
     for name in wish.methods:
-        share = ["--retain", _share(wish.share)] if "retain" in registry.entry(name).settings else []
+        share = ["--retain", _share(wish.share)] if has_budget(name) else []
         lines.append(_line("ask", [file, wish.question], ["--method", name, *share, *moving]))
     return "\n".join(lines)
 

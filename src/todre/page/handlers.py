@@ -10,6 +10,7 @@ import json
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,14 @@ from todre.errors import InvalidValueError, TodreError
 from todre.files import printable
 from todre.loading.model import Loaded
 from todre.page import cards, copies, svg
-from todre.page.answering import Begun, Note, Outcome, answer_all, noted, record
+from todre.page.answering import Begun, Outcome, answer_all, record
 from todre.page.attention import attention
 from todre.page.budgets import Cell, strip, walk
-from todre.page.clips import open_dropped, still, takes_clips
+from todre.page.clips import open_own, still, takes_clips
 from todre.page.copies import Kind, Running
 from todre.page.desk import Desk, Ended, Give
 from todre.page.examples import example
+from todre.page.notices import Note, Notices
 from todre.page.wish import MOST_METHODS, Wish, asks, check_frames, share_of
 from todre.running import Media
 
@@ -39,10 +41,11 @@ class Handlers:
     Args:
         loaded: the model that all visitors share.
         running: how it was loaded.
+        notices: tells warnings to visitors, while it hears them.
     """
 
-    def __init__(self, loaded: Loaded, running: Running) -> None:
-        self._loaded, self._running, self._desk = loaded, running, Desk()
+    def __init__(self, loaded: Loaded, running: Running, notices: Notices) -> None:
+        self._loaded, self._running, self._notices, self._desk = loaded, running, notices, Desk()
         self.clips = takes_clips(loaded)
 
     def restore(self, request: gr.Request) -> Values:
@@ -54,7 +57,7 @@ class Handlers:
         try:
             wish = Wish.of_query(parameters)
         except TodreError as error:
-            gr.Warning(str(error), title="This link")
+            gr.Warning(escape(str(error)), title="This link")
             wish, parameters = Wish(), {}
         chosen = wish.picture or None
         shown = svg.plain_picture(example(chosen).open(), chosen) if chosen else ""
@@ -78,11 +81,13 @@ class Handlers:
         if not file or frames is None:
             return gr.skip(), gr.skip(), gr.skip()
         try:
-            medium = self._open(file, check_frames(frames))
-            return gr.skip(), None, svg.plain_picture(still(medium), Path(file).name)
+            medium, notes = open_own(self._loaded, self._notices, file, check_frames(frames))
         except TodreError as error:
-            gr.Warning(str(error), title="This file")
+            gr.Warning(escape(str(error)), title="This file")
             return None, gr.skip(), gr.skip()
+        for note in notes:
+            gr.Warning(escape(note), title="This file")
+        return gr.skip(), None, svg.plain_picture(still(medium), Path(file).name)
 
     def ask(self, *values: Any) -> Iterator[list[Any]]:
         """Answer; yields the cards, then notes, record, command, Python and link.
@@ -94,13 +99,14 @@ class Handlers:
         """
         *asked, request = values
         with _sentences():
-            wish, picture, file = self._wish(*asked)
+            wish, picture, file, notes = self._wish(*asked)
             found: dict[int, Outcome] = {}
-            shown, notes = [cards.waiting(name, "") for name in wish.methods], list[str]()
+            shown = [cards.waiting(name, "") for name in wish.methods]
             yield _told(shown, notes)
 
             def work(give: Give, ended: Ended) -> None:
-                answer_all(self._loaded, picture, wish, give, ended)
+                with self._notices.to(give):
+                    answer_all(self._loaded, picture, wish, give, ended)
 
             for one in self._desk.serve(_visitor(request), work):
                 if isinstance(one, Note):
@@ -119,35 +125,48 @@ class Handlers:
             document = record(wish.question, file, [found[place] for place in sorted(found)])
             text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
             kind = _kind(picture, asked[4])
-            copied = [make(wish, self._running, file, kind) for make in (copies.command, copies.snippet)]
+            names = [found[place].name for place in sorted(found) if found[place].answer]
+            copied = copies.copied(wish, names, self._running, file, kind)
             yield _told(shown, notes, text, *copied, _link(wish, request))
 
     def budgets(self, *values: Any) -> Iterator[str]:
-        """Answer at each budget; yields the strip so far. `values` are those of `ask`."""
+        """Answer at each budget; yields the notes and the strip so far.
+
+        `values` are those of `ask`.
+        """
         *asked, request = values
         with _sentences():
-            wish, picture, _ = self._wish(*asked)
+            wish, picture, _, notes = self._wish(*asked)
             cells: list[Cell] = []
 
             def work(give: Give, ended: Ended) -> None:
-                walk(self._loaded, picture, wish, give, ended)
+                with self._notices.to(give):
+                    walk(self._loaded, picture, wish, give, ended)
 
             for one in self._desk.serve(_visitor(request), work):
-                if isinstance(one, Cell):
+                if isinstance(one, Note):
+                    notes.append(one.text)
+                elif isinstance(one, Cell):
                     cells.append(one)
-                    yield strip(cells)
+                yield cards.noted(notes) + strip(cells)
 
     def attention(self, *values: Any) -> Iterator[str]:
-        """Attention by layer; `values` are those of `ask`."""
+        """Attention by layer, below the notes; `values` are those of `ask`."""
         *asked, request = values
         with _sentences():
-            wish, picture, _ = self._wish(*asked)
+            wish, picture, _, notes = self._wish(*asked)
+            drawn = ""
 
             def work(give: Give, ended: Ended) -> None:
-                with noted(lambda note: None):
+                with self._notices.to(give):
                     give(attention(self._loaded, picture, wish))
 
-            yield from self._desk.serve(_visitor(request), work)
+            for one in self._desk.serve(_visitor(request), work):
+                if isinstance(one, Note):
+                    notes.append(one.text)
+                else:
+                    drawn = one
+                yield cards.noted(notes) + drawn
 
     def stop(self, request: gr.Request) -> None:
         """End what the visitor waits for."""
@@ -161,8 +180,8 @@ class Handlers:
     def _wish(
         self, question: str, methods: list[str], percent: float, chosen: str | None, file: str | None,
         frames: float | None,
-    ) -> tuple[Wish, Media, str]:  # fmt: skip
-        """(what is asked, the picture, name of its file)."""
+    ) -> tuple[Wish, Media, str, list[str]]:  # fmt: skip
+        """(what is asked, the picture, name of its file, what is to be said of it)."""
         if not file and not chosen:
             raise InvalidValueError("There is no picture; drop one, or choose an example.")
         picture = "" if file else chosen or ""
@@ -173,16 +192,10 @@ class Handlers:
             picture=picture,
             frames=check_frames(frames),
         )
-        if file:
-            return wish, self._open(file, wish.frames), Path(file).name
-        return wish, example(picture).open(), f"{picture}.png"
-
-    def _open(self, file: str, frames: int) -> Media:
-        """The visitor's picture or clip, called by the name that the visitor knows."""
-        try:
-            return open_dropped(self._loaded, file, frames)
-        except TodreError as error:
-            raise type(error)(str(error).replace(printable(Path(file)), printable(Path(file).name))) from error
+        if not file:
+            return wish, example(picture).open(), f"{picture}.png", []
+        medium, notes = open_own(self._loaded, self._notices, file, wish.frames)
+        return wish, medium, Path(file).name, notes
 
 
 def _told(shown: list[str], notes: list[str], *copied: str) -> list[Any]:
@@ -217,12 +230,11 @@ def _sentences() -> Iterator[None]:
     except gr.Error:
         raise
     except TodreError as error:
-        raise gr.Error(str(error), print_exception=False) from error
+        raise gr.Error(escape(str(error)), print_exception=False) from error
     except Exception as error:
         traceback.print_exc()
-        text = " ".join(str(error).split()).rstrip(".") or "no message"
+        text = escape(printable(" ".join(str(error).split()).rstrip(".") or "no message", 300))
         raise gr.Error(
-            f"Unexpected {type(error).__name__} ({printable(text, 300)}); the terminal of `todre page` shows where it "
-            "came from.",
+            f"Unexpected {type(error).__name__} ({text}); the terminal of `todre page` shows where it came from.",
             print_exception=False,
         ) from error

@@ -14,6 +14,7 @@ from todre.loading.model import Loaded
 from todre.methods.base import NoPruning
 from todre.page.copies import Running
 from todre.page.examples import EXAMPLES
+from todre.page.notices import Notices
 from todre.running import Settings, answer
 from todre.serve.gate import Gate
 from todre.serve.launch import make_server
@@ -45,7 +46,7 @@ class PageServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def make_page(loaded: Loaded, running: Running, caution: str = "") -> Any:
+def make_page(loaded: Loaded, running: Running, notices: Notices, caution: str = "") -> Any:
     """The page as an ASGI application.
 
     Its fonts are the system's own, and Gradio's telemetry and its links for sharing are off.
@@ -53,6 +54,7 @@ def make_page(loaded: Loaded, running: Running, caution: str = "") -> Any:
     Args:
         loaded: the model that all visitors share.
         running: how it was loaded.
+        notices: tells warnings to visitors, while it hears them.
         caution: a sentence on what the model's answers are worth.
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -62,7 +64,7 @@ def make_page(loaded: Loaded, running: Running, caution: str = "") -> Any:
     from todre.page.handlers import Handlers
     from todre.page.layout import build
 
-    page = build(Handlers(loaded, running), f"todre · {running.model}", caution)
+    page = build(Handlers(loaded, running, notices), f"todre · {running.model}", caution)
     page.queue(api_open=False, max_size=256, default_concurrency_limit=4)
     theme = gr.themes.Default(font=("system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace"))
     return gr.mount_gradio_app(

@@ -9,7 +9,7 @@ import bisect
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from todre.analysis.animations import heard
@@ -27,7 +27,7 @@ class Saliency:
 
     Attributes:
         what: which attention.
-        values: shares of that attention; NaN where a token has none.
+        values: shares of that attention, the mean where a token is made of several patches; NaN where it has none.
         ranks: place of each token in its tile or frame, 1 for the most salient; 0 where it has none.
         among: tokens of its tile or frame that are ranked.
         part: the word for it, "tile" or "frame".
@@ -82,12 +82,12 @@ def saliencies(loaded: Loaded, picture: Media, question: str, methods: Sequence[
 
 
 def request_of(method: Method) -> Signal:
-    """The first attention of the tower that a method reads.
+    """The first attention of the tower that a method reads, as shares.
 
-    For a method that reads none, it is that of the last layer, as ToDRE's pivot reads it.
+    For a method that reads none, it is that of the last layer, where ToDRE's pivot reads it.
     """
     read = (signal for signal in method.signals() if signal.kind in ("cls", "received", "auto"))
-    return next(read, Signal("auto"))
+    return replace(next(read, Signal("auto")), even=False)
 
 
 def what(request: Signal, config: Any) -> str:
