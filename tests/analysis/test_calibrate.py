@@ -10,7 +10,8 @@ import torch
 
 import todre
 from todre.analysis import calibrate
-from todre.analysis.calibrate import Goal, answers_of, best, choice, halves, highest_ratio, thresholds
+from todre.analysis.calibrate import best, choice, halves, highest_ratio, thresholds
+from todre.analysis.drop_records import Goal, answers_of
 from todre.analysis.prompts import prompts_of
 from todre.analysis.questions import PictureQuestion, Source
 from todre.analysis.results import Job

@@ -9,6 +9,7 @@ import pytest
 import todre
 from todre.analysis import calibrate, horizon, migration, redundancy
 from todre.analysis import selections as kept
+from todre.analysis.drop_records import Goal
 from todre.analysis.results import Measured
 from todre.evaluate.runner import model_sha256
 
@@ -39,7 +40,7 @@ def rebuilt(name, found):
     if name == "redundancy":
         return redundancy.document(measured, found["command"])
     method = todre.ToDRE.from_dict(found["conditions"]["parameters"]["method"])
-    goal = calibrate.Goal(method, found["loss_allowed"], tuple(found["conditions"]["parameters"]["layers"]))
+    goal = Goal(method, found["loss_allowed"], tuple(found["conditions"]["parameters"]["layers"]))
     return calibrate.document(found["records"], goal, found["decoder_layers"])
 
 

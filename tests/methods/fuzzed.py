@@ -18,7 +18,7 @@ import torch
 from hypothesis import strategies as st
 
 import todre
-from todre.analysis.calibrate import Goal
+from todre.analysis.drop_records import Goal
 from todre.analysis.horizon import Probe
 from todre.analysis.questions import Source
 from todre.bench.settings import Cell, Rounds

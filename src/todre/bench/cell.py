@@ -247,8 +247,8 @@ def _flops(
         return {"flops": None, "profiler_flops": None}
     known = [one for one in counted if one is not None]
     tally = None
-    tower = shape_of(model.config).vision
-    if tower is not None and tower.patches is not None:  # the tally counts tiles, and others take any size
+    vision = shape_of(model.config).vision
+    if vision is not None and vision.patches is not None:  # the tally counts tiles, and others take any size
         tally = convention("profiler", model.config, per_layer[0], text_tokens=prompt.text_tokens, tiles=tiles)
     sums = {key: sum(getattr(one, key) for one in known) for key in ("encoder", "selection", "first_token", "total")}
     return {"flops": sums, "profiler_flops": tally}

@@ -172,8 +172,9 @@ def calibrate(
     with usage():
         pruning = calibrated(make_method(method, retain, seed))
     with run.measuring("calibrate") as (loaded, tick):
-        from todre.analysis.calibrate import Goal, save_method
         from todre.analysis.calibrate import calibrate as measure
+        from todre.analysis.calibrate import save_method
+        from todre.analysis.drop_records import Goal
         from todre.plots.instruments import calibration_figure
 
         goal = Goal.checked(loaded.model, pruning, loss, layers, max_new_tokens=max_new_tokens)

@@ -38,7 +38,7 @@ def load_table(rows: Sequence[Row], settings: dict[str, Any]) -> Table:
 
 
 def _uneven(rows: Sequence[Row]) -> str:
-    """A line about answers of unequal length, where requests per second are not of equal work; else nothing."""
+    """A line about answers of unequal length, whose rates are not of equal work."""
     answered = {row["configuration"]: row["requests"] - row["failed"] for row in rows}
     lengths = {row["configuration"]: row["tokens"] / answered[row["configuration"]] for row in rows if row["tokens"]}
     if not lengths or max(lengths.values()) <= UNEVEN * min(lengths.values()):

@@ -60,9 +60,9 @@ def _encoded(shape: ModelShape, config: Any, inputs: Mapping[str, Any], tiles: i
     """Number of tiles that the tower encodes, or numbers of patches.
 
     For towers that take any size, these are the patches of each picture and of each time step of a clip, since Qwen's
-    towers let patches attend within their own time step alone. Pixtral's tower runs all pictures as one sequence under a
-    mask, and masks are not subtracted; that it embeds all as large as the largest is not counted. None where the inputs
-    do not say.
+    towers let patches attend within their own time step alone. Pixtral's tower runs all pictures as one sequence under
+    a mask, and masks are not subtracted; that it embeds all as large as the largest is not counted. None where the
+    inputs do not say.
     """
     if shape.vision is None or shape.vision.patches is not None:
         return tiles

@@ -104,14 +104,19 @@ def anyres(encoding: Encoding) -> list[TokenFacts]:
 
 
 def _places(count: int, columns: int) -> Tensor:
-    """Row and column of each tile in the grid of crops, from 1; (count, 2) float32, 0 for the thumbnail."""
+    """Row and column of each tile in the grid of crops, (count, 2) float32, from 1.
+
+    Those of the thumbnail are 0.
+    """
     crops = torch.arange(count - 1, dtype=torch.int64, device="cpu")
     rows = torch.stack([crops // columns, crops % columns], dim=1) + 1
     return torch.cat([rows.new_zeros(1, 2), rows]).float()
 
 
 def _tiles(mark: Tensor, columns: int) -> Tensor:
-    """Tile number of each token, (n,) int64: 0 for the thumbnail, 1.. for crops, -1 at newline tokens.
+    """Tile number of each token, (n,) int64.
+
+    It is 0 for the thumbnail, 1.. for crops, and -1 at newline tokens.
 
     Where a model shrinks the grid of crops (OneVision), packing interpolates. Rows and columns of tiles then come back
     between those of two neighbours, one of which is the nearest; numbers of tiles would come back as those of others.

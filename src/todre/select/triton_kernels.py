@@ -197,7 +197,10 @@ def fused_orders(rows: QueuedRows, lengths: list[int], counts: list[int], pivots
 
 
 def _runs(lengths: list[int]) -> list[tuple[int, int]]:
-    """(first, end) of neighbouring samples that share a way: tables that fit into memory together, or launches."""
+    """(first, end) of neighbouring samples that share a way.
+
+    That is tables that fit into memory together, or launches.
+    """
     runs: list[tuple[int, int]] = []
     held = 0
     for place, n in enumerate(lengths):
