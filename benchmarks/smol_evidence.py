@@ -82,11 +82,11 @@ def board(model: str, tasks: str, limit: int, methods: str, output: str, budgets
     return Step(words, {"run/result.json": f"{output}.json", "run/timings.json": f"{output}-timings.json"}, model)
 
 
-def table(name: str) -> Step:
+def table(name: str, questions: int) -> Step:
     """One of version 1's tables about stage 2."""
     words = (
-        "-m", "todre", "reproduce", name, "--on", smol.SMOL, *RUN, "--limit", "100", "--output", "WORK/run",
-        "--force",
+        "-m", "todre", "reproduce", name, "--on", smol.SMOL, *RUN, "--limit", str(questions), "--output",
+        "WORK/run", "--force",
     )  # fmt: skip
     return Step(words, {"run/result.json": f"smol-{name}.json"})
 
@@ -142,7 +142,9 @@ STEPS: dict[str, Step] = {
     "leaderboard": board(smol.SMOL, "scenes", 100, METHODS, "leaderboard-smol"),
     "wordings": board(smol.SMOL, "wordings", 60, "todre,random", "smol-wordings", "0.25,0.1"),
     "leaderboard-1": board(smol.SMOL_1, "scenes", 52, FEW, "leaderboard-smol-1", "0.25,0.1,0.05,0.02"),
-    **{name: table(name) for name in ("v1-table4", "v1-table5", "v1-table6")},
+    "v1-table4": table("v1-table4", 100),
+    "v1-table5": table("v1-table5", 50),
+    "v1-table6": table("v1-table6", 50),
 }
 
 
