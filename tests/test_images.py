@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from todre.errors import ImageError
 from todre.images import MAX_PIXELS, ImageWarning, as_rgb, decode_image, image_sha256, open_image
@@ -145,7 +145,7 @@ def test_grey_and_bilevel(tmp_path, mode):
 def test_animation_gives_first_frame_and_says_so(tmp_path):
     frames = [Image.new("RGB", (6, 6), colour) for colour in (RED, (0, 255, 0), (0, 0, 255))]
     path = save(tmp_path, frames[0], "a.gif", save_all=True, append_images=frames[1:])
-    with pytest.warns(ImageWarning, match="3 frames; the first"):
+    with pytest.warns(ImageWarning, match="several frames; the first"):
         picture = open_image(path)
     assert picture.getpixel((0, 0)) == RED
 
@@ -161,6 +161,43 @@ TRANSFORMS = {
     7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
     8: lambda a: np.rot90(a, 1),
 }
+
+
+def chain(pages):
+    """A TIFF of 8 × 8 pixels with that many pages, nearly all of which are the same."""
+    stream = io.BytesIO()
+    Image.new("L", (8, 8)).save(stream, "TIFF")
+    data = bytearray(stream.getvalue())
+    if pages == 1:
+        return bytes(data)
+    first = struct.unpack_from("<I", data, 4)[0]
+    data += b"\0" * (len(data) % 2)
+    entries = [(256, 3, 8), (257, 3, 8), (258, 3, 8), (262, 3, 1), (273, 4, 8)]
+    page = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", tag, kind, 1, value)
+                                                      for tag, kind, value in entries)  # fmt: skip
+    struct.pack_into("<I", data, first + 2 + 12 * struct.unpack_from("<H", data, first)[0], len(data))
+    for left in range(pages - 2, -1, -1):
+        data += page + struct.pack("<I", (len(data) + len(page) + 4) * (left > 0))
+    return bytes(data)
+
+
+def test_pages_are_not_counted(monkeypatch):
+    """A small file may have a chain of pages that takes minutes to walk."""
+    seeks = []
+    found = TiffImagePlugin.TiffImageFile._seek
+
+    def seek(self, frame):
+        seeks.append(frame)
+        found(self, frame)
+
+    monkeypatch.setattr(TiffImagePlugin.TiffImageFile, "_seek", seek)
+    with pytest.warns(ImageWarning, match="It has several frames; the first one is used"):
+        assert decode_image(chain(500), "It").size == (8, 8)
+    assert max(seeks) == 1
+    assert len(seeks) < 10
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        decode_image(chain(1), "It")
 
 
 @pytest.mark.parametrize("orientation", sorted(TRANSFORMS))

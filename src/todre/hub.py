@@ -59,7 +59,7 @@ def fetch(model_id: str, revision: str | None, *, code: bool, announce: Callable
     except LoadError:
         raise
     except Exception as error:  # offline mode, and every transport has a type of its own for "no network"
-        return _cached(model_id, revision, error)
+        return _cached(model_id, revision, code, error)
 
     sizes = {file.rfilename: int(file.size or 0) for file in info.siblings or [] if _is_needed(file.rfilename, code)}
     if not any(name.endswith(".safetensors") for name in sizes):
@@ -72,12 +72,14 @@ def fetch(model_id: str, revision: str | None, *, code: bool, announce: Callable
         total = sum(sizes[name] for name in missing)
         announce(f"downloading {len(missing)} files of {model_id}, {decimal_bytes(total)}")
     try:
-        path = snapshot_download(model_id, revision=info.sha, allow_patterns=sorted(sizes))
-    except OSError as error:
-        raise LoadError(
+        # By the name of the branch: of a commit, the cache would not note what the branch stood for, and could not be
+        # asked for the branch without a network.
+        path = Path(snapshot_download(model_id, revision=revision, allow_patterns=sorted(sizes)))
+    except Exception as error:  # every transport has types of its own
+        raise _refusal(model_id, revision, error) or LoadError(
             f"{model_id} could not be downloaded ({first_line(error)}); run it again to resume the download."
         ) from error
-    return Snapshot(Path(path), str(info.sha))
+    return Snapshot(path, path.name)
 
 
 def fetch_config(model_id: str) -> Path:
@@ -89,16 +91,19 @@ def fetch_config(model_id: str) -> Path:
         LoadError: no such repository, no access, no config in it, or no network and no cached copy.
     """
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     try:
-        info = _described(model_id, None)
-        return Path(hf_hub_download(model_id, "config.json", revision=info.sha)).parent
+        _described(model_id, None)
+        return Path(hf_hub_download(model_id, "config.json")).parent
     except LoadError:
         raise
-    except EntryNotFoundError as error:
-        raise LoadError(f"{model_id} has no config.json on the hub; give a model of transformers.") from error
     except Exception as error:
+        refusal = _refusal(model_id, None, error)
+        if refusal is None and isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+            refusal = LoadError(f"{model_id} has no config.json on the hub; give a model of transformers.")
+        if refusal is not None:
+            raise refusal from error
         cached = try_to_load_from_cache(model_id, "config.json")
         if isinstance(cached, str):
             return Path(cached).parent
@@ -111,28 +116,35 @@ def _described(model_id: str, revision: str | None) -> Any:
     Any exception except `LoadError` means that the hub cannot be reached.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HFValidationError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
 
     limit = _patience()
     try:
         return _within(
             limit, lambda: HfApi().model_info(model_id, revision=revision, files_metadata=True, timeout=limit)
         )
-    except GatedRepoError as error:
-        raise LoadError(
-            f"{model_id} is gated on the hub; accept its terms there and log in with `hf auth login`."
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise LoadError(f"There is no model {model_id!r} on the hub that you can read; check the spelling.") from error
-    except RevisionNotFoundError as error:
-        raise LoadError(f"{model_id} has no revision {revision!r}; use a branch, tag or commit of it.") from error
-    except HFValidationError as error:
-        raise LoadError(f"{model_id!r} is neither a folder nor a hub id such as llava-hf/llava-1.5-7b-hf.") from error
+    except Exception as error:
+        refusal = _refusal(model_id, revision, error)
+        if refusal is not None:
+            raise refusal from error
+        raise
+
+
+def _refusal(model_id: str, revision: str | None, error: Exception) -> LoadError | None:
+    """What the hub refused, in a sentence; None if it said nothing of the kind.
+
+    Everybody may read the description of a gated repository, whose files are refused.
+    """
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.GatedRepoError):  # the hub counts these as repositories that are not found
+        return LoadError(f"{model_id} is gated on the hub; accept its terms there and log in with `hf auth login`.")
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return LoadError(f"There is no model {model_id!r} on the hub that you can read; check the spelling.")
+    if isinstance(error, errors.RevisionNotFoundError):
+        return LoadError(f"{model_id} has no revision {revision!r}; use a branch, tag or commit of it.")
+    if isinstance(error, errors.HFValidationError):
+        return LoadError(f"{model_id!r} is neither a folder nor a hub id such as llava-hf/llava-1.5-7b-hf.")
+    return None
 
 
 def _patience() -> float:
@@ -210,15 +222,34 @@ def _is_cached(model_id: str, name: str, revision: str | None) -> bool:
     return isinstance(try_to_load_from_cache(model_id, name, revision=revision), str)
 
 
-def _cached(model_id: str, revision: str | None, reason: Exception) -> Snapshot:
+def _cached(model_id: str, revision: str | None, code: bool, reason: Exception) -> Snapshot:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    found: Any
+    try:
+        found = snapshot_download(model_id, revision=revision, local_files_only=True)
+    except (OSError, ValueError) as error:
+        # The hub's client counts a snapshot without the files that todre leaves out as incomplete.
+        found = getattr(error, "snapshot_path", None)
+    if found is None or not _is_whole(model_id, Path(found), code):
+        raise _out_of_reach(model_id, reason) from reason
+    return Snapshot(Path(found), Path(found).name)
+
+
+def _is_whole(model_id: str, folder: Path, code: bool) -> bool:
+    """Whether a snapshot in the cache has all files that todre reads of it.
+
+    Where the cache does not say which files there are, weights alone are looked for.
+    """
+    from huggingface_hub import get_cached_repo_tree
+    from huggingface_hub.errors import CachedRepoTreeNotFoundError
 
     try:
-        path: Any = snapshot_download(model_id, revision=revision, local_files_only=True)
-    except (LocalEntryNotFoundError, OSError, ValueError) as error:
-        raise _out_of_reach(model_id, reason) from error
-    return Snapshot(Path(path), Path(path).name)
+        listed = [file.path for file in get_cached_repo_tree(model_id, revision=folder.name)]
+    except CachedRepoTreeNotFoundError:
+        return any(folder.glob("*.safetensors"))
+    needed = [name for name in listed if _is_needed(name, code)]
+    return bool(needed) and all((folder / name).exists() for name in needed)
 
 
 def _out_of_reach(model_id: str, reason: Exception) -> LoadError:

@@ -170,7 +170,7 @@ def _readable_formats() -> list[str]:
 
 def _decode(opened: Image.Image, name: str) -> Image.Image:
     try:
-        frames = getattr(opened, "n_frames", 1)
+        several = has_several(opened)
         opened.seek(0)
         opened.load()
         picture = as_rgb(upright(opened, name))
@@ -178,9 +178,21 @@ def _decode(opened: Image.Image, name: str) -> Image.Image:
         raise ImageError(
             f"{name} is damaged and cannot be decoded ({_brief(error)}); get a complete copy of the file."
         ) from error
-    if frames > 1 and opened.format != "MPO":
-        warnings.warn(f"{name} has {frames} frames; the first one is used.", ImageWarning, stacklevel=4)
+    if several and opened.format != "MPO":
+        warnings.warn(f"{name} has several frames; the first one is used.", ImageWarning, stacklevel=4)
     return picture
+
+
+def has_several(opened: Image.Image) -> bool:
+    """Whether a file holds more than one frame; leaves it at the second, if there is one.
+
+    Counting all would take minutes in a small file with a long chain of pages.
+    """
+    try:
+        opened.seek(1)
+    except EOFError:
+        return False
+    return True
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

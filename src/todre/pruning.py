@@ -115,6 +115,10 @@ def detach(model: PreTrainedModel) -> None:
         if attachment is None or attachment.leaving:
             raise InvalidValueError("This model is not being pruned; call todre.attach(model, method) first.")
         attachment.leaving = True
-    attachment.forwards.close()
+    try:
+        attachment.forwards.close()
+    except BaseException:  # such as Ctrl-C while it waits: the model stays attached, and may be detached again
+        attachment.leaving = False
+        raise
     with _ATTACHING:
         attachment.remove()

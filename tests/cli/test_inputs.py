@@ -39,7 +39,7 @@ KINDS = {
     "a page in a file URL": ("file://FOLDER/a.pdf#2", None),
     "the first page of a PDF": ("a.pdf", "has 2 pages; the first one is used"),
     "HEIC": ("a.heic", None),
-    "the first frame of an animation": ("moving.gif", "has 7 frames; the first one is used"),
+    "the first frame of an animation": ("moving.gif", "has several frames; the first one is used"),
 }
 """By kind, what names it and the warning that comes with it."""
 

@@ -35,6 +35,14 @@ def test_what_a_text_means(text, kind, path, pages):
         assert place.text == text.partition("#")[0]
 
 
+def test_an_empty_name_is_no_folder():
+    """As of a variable of a shell that is not set: not all pictures of the folder one stands in."""
+    with pytest.raises(ImageError, match="An empty name names no picture; give a path"):
+        located("")
+    assert local_file("") is None
+    assert not names_picture("")
+
+
 def test_a_file_of_just_that_name_comes_before_a_page(tmp_path):
     assert located("a.pdf#2", tmp_path).pages == (2, 2)
     (tmp_path / "a").touch()

@@ -93,7 +93,7 @@ def test_what_clients_write():
 def test_of_an_animation_the_first_frame_is_taken():
     frames = [Image.new("RGB", (4, 4), color) for color in ((255, 0, 0), (0, 255, 0))]
     url = url_of(encoded(frames[0], format="GIF", save_all=True, append_images=frames[1:]), "image/gif")
-    with pytest.warns(ImageWarning, match="has 2 frames"):
+    with pytest.warns(ImageWarning, match="has several frames"):
         assert read_data_url(url).getpixel((0, 0)) == (255, 0, 0)
 
 
@@ -160,3 +160,8 @@ def test_a_large_claim_is_not_decoded():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         refused(url_of(encoded(Image.new("1", (9000, 9000)), format="PNG")), "too large", "9000 × 9000")
+
+
+def test_characters_that_no_url_can_have():
+    """Bytes of a command line that are no text."""
+    refused("data:image/png;base64,\udcff", "holds characters that no URL can have")

@@ -72,6 +72,8 @@ def test_a_fitted_method(tmp_path):
         ({"group_size": 0}, "group_size must be a whole number"),
         ({"trust_remote_code": "yes"}, "must be True or False"),
         ({"method": "missing.json"}, "missing.json does not exist"),
+        ({"revision": 2.1}, "revision came as 2.1: lmms-eval reads what looks like a number"),
+        ({"pretrained": 7}, "pretrained came as 7"),
     ],
 )
 def test_bad_values_are_one_sentence(given, sentence):

@@ -51,11 +51,28 @@ def test_fields_and_options_keep_their_types():
 
 @pytest.mark.parametrize(
     "given",
-    [{"model": "a,b"}, {"method": "it's.json"}, {"model": " "}, {"batch_size": 0}, {"ranks": True}, {"limit": 0.5}],
+    [
+        {"model": "a,b"},
+        {"method": "it's.json"},
+        {"model": " "},
+        {"batch_size": 0},
+        {"ranks": True},
+        {"limit": 0.5},
+        {"model": "007"},
+        {"options": {"revision": "2.10"}},
+        {"options": {"revision": "1234567e2"}},
+        {"options": {"revision": "True"}},
+    ],
 )
 def test_what_the_command_line_cannot_hold_is_refused(given):
     with pytest.raises(InvalidValueError):
         command(["pope"], "out", **given)
+
+
+def test_names_that_only_begin_like_numbers_are_texts():
+    arguments = command(["pope"], "out", model="7b/x", options={"revision": "2.10.1"}, python="python")
+    assert "pretrained=7b/x" in value_of(arguments, "--model_args")
+    assert "revision=2.10.1" in value_of(arguments, "--model_args")
 
 
 def test_no_task_is_refused():

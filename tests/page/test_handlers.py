@@ -68,7 +68,7 @@ def values(question="Is it red ?", methods=("none",), percent=50, example="scene
 
 
 def one_frame(name):
-    return f"moving {name}.gif has 3 frames; the first one is used."
+    return f"moving {name}.gif has several frames; the first one is used."
 
 
 def test_notes_of_an_answer_are_of_the_question_and_the_file(handlers, moving):

@@ -134,7 +134,7 @@ def test_a_file_dropped_while_another_is_answered(notices, others, tmp_path):
 
     with notices.to(give):
         answer_all(loaded, EXAMPLES[0].open().resize((60, 45)), Wish(methods=("none",)), give, lambda: False)
-    assert theirs == [((20, 20), ["moving.gif has 3 frames; the first one is used."])]
+    assert theirs == [((20, 20), ["moving.gif has several frames; the first one is used."])]
     assert [one for one in mine if isinstance(one, Note)] == []
     assert others == []
 

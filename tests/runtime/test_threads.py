@@ -189,6 +189,34 @@ def test_detaching_waits_for_a_forward_that_is_under_way():
     assert "forward" not in vars(model)
 
 
+def test_an_interrupted_wait_leaves_the_model_attached():
+    """As after Ctrl-C: forwards are pruned as before, and the model can be detached."""
+    model = tm.build()
+    todre.attach(model, METHODS[0])
+    forwards = getattr(model, attachment.ATTRIBUTE).forwards
+    inside, go = threading.Event(), threading.Event()
+
+    def other():
+        forwards.join()
+        inside.set()
+        assert go.wait(30)
+        forwards.leave()
+
+    runner = threading.Thread(target=other)
+    runner.start()
+    assert inside.wait(30)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading.Condition, "wait", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            todre.detach(model)
+    assert forwards.join()
+    forwards.leave()
+    go.set()
+    runner.join(30)
+    todre.detach(model)
+    assert "forward" not in vars(model)
+
+
 PLACES = {
     "model": "",
     "base": "model",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from todre.images import has_several
 from todre.inputs import open_picture as open_named
 from todre.inputs import open_with_bytes, picture_of, reading_for
 from todre.inputs.data_urls import data_url
@@ -58,8 +59,8 @@ def _type_as_it_is(data: bytes) -> str | None:
     """The media type of bytes that any server reads as they are; None for others."""
     try:
         with Image.open(io.BytesIO(data)) as stored:
-            plain = stored.mode == "RGB" and getattr(stored, "n_frames", 1) == 1 and not stored.has_transparency_data
+            plain = stored.mode == "RGB" and not stored.has_transparency_data
             upright = plain and stored.getexif().get(_ORIENTATION, 1) == 1
-            return _AS_THEY_ARE.get(stored.format or "") if upright else None
+            return _AS_THEY_ARE.get(stored.format or "") if upright and not has_several(stored) else None
     except UnidentifiedImageError:  # HEIC or PDF
         return None

@@ -59,8 +59,11 @@ def located(text: str, folder: Path = Path()) -> Location:
         folder: where paths begin.
 
     Raises:
-        ImageError: an address of another kind, a `file://` URL of another machine, or pages that cannot be.
+        ImageError: an empty text, an address of another kind, a `file://` URL of another machine, or pages that cannot
+            be.
     """
+    if not text:
+        raise ImageError("An empty name names no picture; give a path, or . for the pictures of this folder.")
     if text == STDIN:
         return Location(kind="stdin", text=text)
     if text[:5].lower() == "data:":

@@ -243,8 +243,8 @@ def _files_of(inputs: Iterable[str | Path | None]) -> Iterator[Path]:
     for source in inputs:
         if source is None or not str(source):
             continue
-        path = Path(source).expanduser()
         try:
+            path = Path(source).expanduser()
             yield from (child for child in path.iterdir() if child.is_file()) if path.is_dir() else (path,)
-        except (OSError, ValueError):
+        except (OSError, ValueError, RuntimeError):  # RuntimeError: ~name of a user that there is not
             continue

@@ -48,8 +48,15 @@ class RunningForwards:
         return threading.get_ident() in self._depths
 
     def close(self) -> None:
-        """Refuse new forwards, and wait until those of other threads have ended."""
+        """Refuse new forwards, and wait until those of other threads have ended.
+
+        If the wait is interrupted, as by Ctrl-C, forwards are let in as before.
+        """
         thread = threading.get_ident()
         with self._changed:
             self.open = False
-            self._changed.wait_for(lambda: not self._depths.keys() - {thread})
+            try:
+                self._changed.wait_for(lambda: not self._depths.keys() - {thread})
+            except BaseException:
+                self.open = True
+                raise

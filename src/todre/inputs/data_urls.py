@@ -60,7 +60,10 @@ def bytes_of_data_url(url: str) -> bytes:
     if not _IMAGE_TYPE.fullmatch(media_type):
         held = f"the media type '{printable(media_type, _MOST_SHOWN)}'" if media_type else "no media type"
         _refuse(f"The data: URL has {held}, and needs that of an image")
-    data = unquote_to_bytes(url[head.end() :])
+    try:
+        data = unquote_to_bytes(url[head.end() :])
+    except UnicodeEncodeError:  # a lone surrogate, as bytes of the command line that are no text become
+        _refuse("The data: URL holds characters that no URL can have")
     parameters = head["parameters"].lower().split(";")
     if parameters[-1].strip() == "base64":
         data = _from_base64(data)

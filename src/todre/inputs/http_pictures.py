@@ -179,8 +179,11 @@ class _Connection(http.client.HTTPConnection):
             try:
                 self.sock = self._opened = socket.create_connection((str(address), self.port), left)
                 if self._context is not None:
+                    self.sock.settimeout(max(self._until - time.monotonic(), 0.001))
                     self.sock = self._context.wrap_socket(self.sock, server_hostname=self.host)
                 self._opened = self.sock  # as `sock` is gone once a last response has begun
+                if self.late:  # the alarm rang within the handshake, when there was no socket for it to close
+                    raise TimeoutError
                 return
             except OSError as error:
                 failure = error

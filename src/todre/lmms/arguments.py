@@ -79,10 +79,20 @@ def parse(values: Mapping[str, Any]) -> Arguments:
         raise InvalidValueError(f"trust_remote_code must be True or False, not {known['trust_remote_code']!r}.")
     for name in ("pretrained", "revision", "device", "dtype", "attn_implementation"):
         if name in known:
-            known[name] = str(known[name])
+            known[name] = _words(name, known[name])
     if known.get("pretrained") == SHIPPED:
         del known["pretrained"]
     return Arguments(method=method, **known)
+
+
+def _words(name: str, value: Any) -> str:
+    """A text or a path; lmms-eval hands over those that look like numbers as other numbers."""
+    if isinstance(value, bool | int | float):
+        raise InvalidValueError(
+            f"{name} came as {value!r}: lmms-eval reads what looks like a number or a truth value as one, which may be "
+            "another text; give a path, or a commit."
+        )
+    return str(value)
 
 
 def _method(method: Any, fields: dict[str, Any]) -> Method:

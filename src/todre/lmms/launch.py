@@ -77,6 +77,17 @@ def join_arguments(values: Mapping[str, Any]) -> str:
     return ",".join(f"{name}={_text(name, value)}" for name, value in values.items())
 
 
+def _read_as_another(text: str) -> bool:
+    """Whether lmms-eval makes something other than a text of it: 2.10 would come back as 2.1."""
+    if text.lower() in ("true", "false") or text.isnumeric():
+        return True
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _text(name: str, value: Any) -> str:
     if isinstance(value, str | Path):
         text = str(value)
@@ -84,6 +95,10 @@ def _text(name: str, value: Any) -> str:
             raise InvalidValueError(
                 f"{name} is {text!r}, and lmms-eval takes no empty text there, and none with commas, quotes or "
                 "brackets; rename it."
+            )
+        if _read_as_another(text):
+            raise InvalidValueError(
+                f"{name} is {text!r}, which lmms-eval reads as a number or a truth value; give a path, or a commit."
             )
         return text
     return json.dumps(list(value) if isinstance(value, tuple) else value, separators=(",", ":"))
