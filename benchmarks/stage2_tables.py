@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from todre.published import AVERAGE
 from todre.reading.formats import interval_text, markdown_text, pipe_table
 from todre.reading.results import Interval
 
@@ -245,9 +246,27 @@ def times(document: Document) -> str:
     return pipe_table(["", "tokens of the answer", "time", "over no pruning, paired"], lines)
 
 
+def reproduced(document: Document) -> str:
+    """A table of the paper beside ours, from `todre reproduce`: shares of no pruning in percent."""
+    measured = [name for name, where in document["benchmarks"].items() if where]
+    lines = []
+    for row in document["rows"]:
+        average, shares = row["shares"][AVERAGE], [row["shares"][name] for name in measured]
+        around = average.get("interval")
+        edges = "" if around is None else f" [{around['low']:.1f}, {around['high']:.1f}]"
+        here = [_paired(each["published"], each["measured"]) for each in shares]
+        lines.append([row["label"], f"{average['published']:.1f}", f"{average['measured']:.1f}{edges}", *here])
+    names = [f"{name} → {document['benchmarks'][name].partition(',')[0]}" for name in measured]
+    return pipe_table(["", "average, paper", "average, here", *names], lines)
+
+
+def _paired(paper: float | None, here: float | None) -> str:
+    return " → ".join("–" if value is None else f"{value:.1f}" for value in (paper, here))
+
+
 TABLES: dict[str, Callable[[Document], str]] = {
     made.__name__.replace("_", "-"): made
-    for made in (layers, drops, ratios, by_task, rules, last_token, later_layers, costs, safer, methods, deep, times)
+    for made in (layers, drops, ratios, by_task, rules, last_token, later_layers, costs, safer, methods, deep, times, reproduced)
 }
 
 
