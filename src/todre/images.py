@@ -184,7 +184,7 @@ def _decode(opened: Image.Image, name: str) -> Image.Image:
 
 
 def has_several(opened: Image.Image) -> bool:
-    """Whether a file holds more than one frame; leaves it at the second, if there is one.
+    """Whether a file holds more than one frame; it may be at the second afterwards.
 
     Counting all would take minutes in a small file with a long chain of pages.
     """

@@ -6,6 +6,7 @@ import json
 import pytest
 from PIL import Image
 
+from todre.analysis import results
 from todre.analysis.questions import Source
 from todre.analysis.results import Job, as_text, finish, measure_all
 from todre.errors import ImageError, InvalidValueError
@@ -63,6 +64,32 @@ def test_work_of_another_run_is_not_mixed_in(job, change, part):
     with pytest.raises(InvalidValueError, match="another source"):
         measure_all(other, Played())
     assert job.working.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("then", "words"),
+    [
+        ({"python": "3.12.1", "torch": "2.1"}, "with torch 2.1, and not 2.2"),
+        ({"python": "3.12.1", "torch": "2.2", "pillow": "9"}, "with pillow 9, and not None"),
+        (None, "by an earlier version of todre"),
+    ],
+)
+def test_work_of_other_versions_is_not_mixed_in(job, monkeypatch, then, words):
+    now = {"python": "3.12.1", "torch": "2.2"}
+    monkeypatch.setattr(results, "versions", lambda: now)
+    assert (
+        measure_all(dataclasses.replace(job, output=job.output.with_name("w.json")), Played()).conditions["versions"]
+        == now
+    )
+    with pytest.raises(KeyboardInterrupt):
+        measure_all(job, Played(stop_after=2))
+    head, *rest = job.working.read_text().splitlines()
+    written = {**json.loads(head), "versions": then}
+    if then is None:
+        del written["versions"]
+    job.working.write_text("\n".join([json.dumps(written), *rest]) + "\n")
+    with pytest.raises(InvalidValueError, match=rf"p\.partial\.jsonl holds unfinished work of another run \({words}\)"):
+        measure_all(job, Played())
 
 
 def test_finishing_writes_both_files_and_drops_the_working_file(job):

@@ -76,6 +76,18 @@ def test_own_questions_and_json(run, checkpoint, own, tmp_path):
     assert figure.read_text().lstrip().startswith("<?xml")
 
 
+def test_what_the_pair_leaves_of_a_method_is_said(run, checkpoint, tmp_path):
+    method, output = tmp_path / "m.json", tmp_path / "c.json"
+    method.write_text(json.dumps({"method": "todre", "stages": [2], "ahead": "layers"}))
+    common = ("analyze", "calibrate", "-m", checkpoint, *SMALL, *CASES["calibrate"], "--method", method, "--force")
+    pair, horizon = (run(*common, "--output", output, "--find", find) for find in ("pair", "horizon"))
+    assert (pair.code, horizon.code) == (0, 0), pair.err + horizon.err
+    assert "It was measured, and is written, without ahead=layers of the given method." in pair.out
+    assert "It was measured" not in horizon.out
+    written = json.loads((tmp_path / "c.method.json").read_text())
+    assert (written["stages"], written["ahead"]) == ([2], "layers")
+
+
 def test_the_reference_has_a_section_for_each():
     text = reference()
     assert "## todre analyze\n" in text

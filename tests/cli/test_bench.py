@@ -87,11 +87,35 @@ def test_shipped_model_is_measured_by_its_processor(run):
     assert document["rows"][1]["visual_tokens"]["entered"] == 9
 
 
+def test_a_longer_template_is_measured_unless_a_length_was_asked_for(run, monkeypatch):
+    monkeypatch.setattr("todre.bench.prompts.QUESTION", "What is red " * 20)
+    once = ("bench", "--device", "cpu", "--rounds", "1", "--warm-up", "0", "--new-tokens", "1", "--no-oracle",
+            "--no-memory", "--methods", "random", "--json", "-q")  # fmt: skip
+    row = json.loads(run(*once).out)["rows"][0]
+    assert row["asked"]["text_tokens"] == 40
+    assert row["cell"]["text_tokens"] > 60
+    one_line(run(*once, "--text-tokens", "40"), 1, f"give at least {row['cell']['text_tokens']}")
+
+
+def test_the_seed_is_that_of_the_methods_of_a_table(run, monkeypatch):
+    found = []
+
+    def stop(source, specs, *rest, **more):
+        found.extend(spec.method.seed for spec in specs if hasattr(spec.method, "seed"))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("todre.bench.run.run", stop)
+    run(*TINY, "--table", "v1-table4", "--seed", "5", "-q")
+    assert found
+    assert set(found) == {5}
+
+
 def test_check_passes_on_the_cpu(run, tmp_path):
     result = run("bench", "--check", "--random-weights", "tiny", "--device", "cpu", "--backends",
                "sdpa,eager,flash_attention_2", "--output", tmp_path / "c.json", "-q")  # fmt: skip
     assert result.code == 0
     checks = {row["name"]: row for row in json.loads((tmp_path / "c.json").read_text())["checks"]}
+    assert json.loads((tmp_path / "c.json").read_text())["machine"]["device"] == "cpu"
     assert checks["sdpa/float32"]["ok"]
     assert checks["eager/bfloat16"]["ok"]
     assert "cannot be used here" in checks["flash_attention_2/bfloat16"]["left_out"]
@@ -112,6 +136,13 @@ def test_check_passes_on_the_cpu(run, tmp_path):
         (("--random-weights", "tiny", "-m", "elsewhere"), 2, "are two models"),
         (("--random-weights", "tiny", "--device", "cpu", "--backends", "magic"), 1, "use sdpa or eager"),
         (("--random-weights", "tiny", "--device", "cpu", "--text-tokens", "1"), 1, "leaves no word"),
+        (
+            ("--device", "cpu", "--text-tokens", "10,90"),
+            1,
+            "A prompt of 10 text tokens is shorter than the template of",
+        ),
+        (("--table", "v1-table4", "--methods", "vtw"), 2, "--table leaves nothing for --methods to do; leave that out"),
+        (("--table", "v1-table4", "--retain", "0.5"), 2, "--table leaves nothing for --retain to do; leave that out"),
     ],
 )
 def test_bad_input(run, tmp_path, monkeypatch, arguments, code, sentence):

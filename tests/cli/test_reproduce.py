@@ -11,6 +11,11 @@ from todre.reproduce.document import Description, document
 QUICK = ("--on", "tiny", "--limit", "1", "-q")
 
 
+@pytest.fixture(autouse=True)
+def _no_hub(monkeypatch):
+    monkeypatch.setattr("todre.reproduce.cells.revision_of", lambda model: None)
+
+
 def test_recipes_are_listed(run):
     result = run("reproduce")
     assert result.code == 0
@@ -150,6 +155,24 @@ def test_costs_are_measured_as_the_bench_does(run, tmp_path, monkeypatch):
     assert (result.code, result.err) == (0, "")
     assert "ToDRE, 10 % was not measured: it refused." in result.out
     assert "FastV, 10 %, flops_reduction: printed 78.0; 8.2 of 31.4 is 73.9 % less" in result.out
+
+
+def test_force_measures_costs_anew(run, tmp_path, monkeypatch):
+    there = []
+
+    def measured(table, loaded, rounds, folder, command, tick):
+        there.append((folder / "bench.json").exists())
+        (folder / "bench.json").write_text("costs")
+        return [{"flops_T": 2.0}] * len(table.rows), [""] * len(table.rows), {}
+
+    monkeypatch.setattr("todre.reproduce.costs.measured", measured)
+    arguments = ("reproduce", "v1-table3", "--on", "tiny", "--output", tmp_path / "run", "-q")
+    assert run(*arguments).code == 0
+    assert "--force" in run(*arguments).err
+    assert run(*arguments, "--force").code == 0
+    assert there == [False, False]
+    assert run(*arguments, "--force", "--dry-run").code == 0
+    assert {file.name for file in (tmp_path / "run").iterdir()} == {"bench.json", "result.json", "table.md"}
 
 
 def test_a_wide_table_keeps_every_digit_where_it_goes_to_no_terminal(capsys):

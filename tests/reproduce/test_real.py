@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from todre.errors import MissingDependencyError, TodreError
+from todre.errors import LoadError, MissingDependencyError, TodreError
 from todre.methods import registry
 from todre.published import table
 from todre.reproduce.benchmarks import chosen
@@ -39,6 +39,22 @@ results = {{"results": {{task: {{"alias": task, "right,none": score}}}}, "config
 (folder / (stem + "_samples_" + task + ".jsonl")).write_text("".join(
     json.dumps({{"doc_id": number}}) + "\\n" for number in range(int(options.get("--limit", 7)))))
 """
+
+
+@pytest.fixture(autouse=True)
+def hub(monkeypatch):
+    """hub(commit) → the hub says that its models are of this commit, or, with None, cannot be reached."""
+
+    def answer(commit):
+        def revision_of(model):
+            if commit is None:
+                raise LoadError("There is no network.")
+            return commit
+
+        monkeypatch.setattr("todre.reproduce.cells.revision_of", revision_of)
+
+    answer(None)
+    return answer
 
 
 @pytest.fixture
@@ -100,6 +116,28 @@ def test_cells_of_other_tasks_or_of_another_harness_are_others(benchmarks, tmp_p
     newer.write_text("#!/bin/sh\necho 99.0 99.0\n")
     newer.chmod(0o755)
     assert one.file(Run(NEXT_7B, tmp_path, python=str(newer))) != one.file(Run(NEXT_7B, tmp_path, python=python))
+
+
+def test_cells_of_retrained_weights_are_others(benchmarks, tmp_path, hub, monkeypatch):
+    python = str(tmp_path / "none")
+    one = cells(subjects(TABLE.rows)[:1], benchmarks)[0]
+    unknown = one.file(Run(NEXT_7B, tmp_path, python=python))
+    hub("a" * 40)
+    first = one.file(Run(NEXT_7B, tmp_path, python=python))
+    assert Run(NEXT_7B, tmp_path, python=python).conditions["revision"] == "a" * 40
+    hub("b" * 40)
+    assert len({unknown, first, one.file(Run(NEXT_7B, tmp_path, python=python))}) == 3
+    monkeypatch.undo()
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    (model / "merges.txt").write_text("a b")
+    found = []
+    for name, text in (("model.safetensors", "abc"), ("model.safetensors", "abd"), ("merges.txt", "a")):
+        (model / name).write_text(text)
+        found.append(one.file(Run(str(model), tmp_path, python=python)))
+        assert one.file(Run(str(model), tmp_path, python=python)) == found[-1]
+    assert len(set(found)) == 3
 
 
 def test_rows_have_published_measured_and_difference_and_a_refusal_its_reason(harness, benchmarks, tmp_path):

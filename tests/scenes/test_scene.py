@@ -100,6 +100,8 @@ def test_bad_split_task_size_and_photograph_are_refused():
         make_scene(0, size=20)
     with pytest.raises(InvalidValueError, match="task named 'smell'"):
         next(questions(["smell"], 1))
+    with pytest.raises(InvalidValueError, match="no task of scenes is named; use some of presence"):
+        next(questions((), 5))
     with pytest.raises(InvalidValueError, match="photograph named 'dog'"):
         photograph("dog")
 

@@ -181,7 +181,7 @@ def hub(base, tmp_path, monkeypatch):
 
     model = LlamaForCausalLM.from_pretrained(base.folder, dtype=torch.bfloat16)
     model.config.pad_token_id = 2
-    folder = tmp_path / "hub"
+    folder = tmp_path / "c0ffee"
     model.save_pretrained(folder)
     shutil.copy(base.folder / "tokenizer.json", folder)
     shutil.rmtree(base.folder)

@@ -1,10 +1,12 @@
 """Training: a run that is cut off and started again ends where an uninterrupted one does; the schedule; the log."""
 
+import dataclasses
 import json
 
 import pytest
 import torch
 
+from todre.errors import InvalidValueError
 from todre.tiny import stages, train
 from todre.tiny.optim import Budget, Muon, orthogonalise
 from todre.tiny.runfiles import append_log, read_log, rewind_log
@@ -121,3 +123,68 @@ def test_every_parameter_of_a_stage_gets_a_gradient():
     idle = [name for name, p in parts.model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert idle == [] or all("post_layernorm" in n or "class_embedding" in n for n in idle), idle
     assert metrics["asked/count"] >= 1
+
+
+def facts(run, **changes):
+    """Write a checkpoint that says how it was trained."""
+    train.save_state(run / "tower.pt", {"facts": {"seed": 0, "batch": 1, "processes": 1} | changes})
+
+
+@pytest.mark.parametrize(("name", "there", "here"), [("seed", 4, 0), ("batch", 2, 1), ("processes", 3, 1)])
+def test_a_run_goes_on_with_the_same_pictures_alone(tmp_path, name, there, here):
+    facts(tmp_path, **{name: there})
+    with pytest.raises(
+        InvalidValueError, match=rf"tower\.pt was trained with {name} {there}, not {here}; take the same"
+    ):
+        train.train_stage(options(tmp_path))
+
+
+def test_a_run_of_another_seed_is_refused_before_processes_start(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train, "spawn", lambda *arguments, **more: pytest.fail("processes were started"))
+    facts(tmp_path, seed=4, processes=2)
+    given = ["tower", "--run", str(tmp_path), "--steps", "1", "--batch", "1", "--processes", "2"]
+    assert train.main(given) == 1
+    assert capsys.readouterr().err.endswith("was trained with seed 4, not 0; take the same seed, or another run.\n")
+
+
+def test_what_a_checkpoint_says_is_how_it_was_trained(tmp_path):
+    chosen = dataclasses.replace(options(tmp_path, steps=1), seed=2)
+    train.train_stage(chosen)
+    state = torch.load(tmp_path / "tower.pt", weights_only=True)
+    assert state["facts"] == {"seed": 2, "batch": 1, "processes": 1}
+    del state["facts"]
+    train.save_state(tmp_path / "tower.pt", state)
+    with pytest.raises(InvalidValueError, match="was trained with seed unknown, not 2"):
+        train.train_stage(chosen)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("tower",), "tower needs a length; give --steps or --minutes"),
+        (("export",), "export needs --output"),
+        (("export", "--output", "model", "--source", "towers"), "invalid choice: 'towers'"),
+    ],
+)
+def test_what_is_missing_on_the_command_line_is_said(tmp_path, capsys, words, sentence):
+    with pytest.raises(SystemExit) as ended:
+        train.main([*words, "--run", str(tmp_path / "run")])
+    assert ended.value.code == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "stage"), [(("projector", "--steps", "1"), "tower"), (("export", "--output", "model"), "whole")]
+)
+def test_a_stage_that_was_not_trained_is_said(tmp_path, capsys, words, stage):
+    assert train.main([*words, "--run", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == f"error: {tmp_path}/{stage}.pt is not there; train {stage} first.\n"
+
+
+def test_an_exported_model_is_that_of_its_checkpoint(tmp_path):
+    parts = train.train_stage(options(tmp_path, steps=1))
+    model = tmp_path / "model"
+    assert train.main(["export", "--source", "tower", "--run", str(tmp_path), "--output", str(model)]) == 0
+    saved = type(parts.model).from_pretrained(model, dtype=torch.float16).state_dict()
+    assert all(torch.equal(value.half(), saved[name]) for name, value in parts.model.state_dict().items())

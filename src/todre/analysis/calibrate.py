@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from todre.analysis.drop_horizon import drop_horizon
 from todre.analysis.drop_records import Goal, answers_of
+from todre.analysis.questions import check_marked
 from todre.analysis.results import Job, Record, measure_all
 from todre.analysis.summary import Table
 from todre.errors import InvalidValueError
@@ -123,7 +124,9 @@ def halves(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
 
 def calibrate(job: Job, goal: Goal) -> dict[str, Any]:
     """The document of a calibration; `method` in it is the method that was found."""
-    halves([question.facts() for question in job.source.questions()])
+    questions = job.source.questions()
+    halves([question.facts() for question in questions])
+    check_marked(questions)
     depth = decoder_of(job.loaded.model).n_layers
     measured = measure_all(job, lambda questions: answers_of(job.loaded, questions, goal))
     return document(measured.records, goal, depth) | {"command": job.command, "conditions": measured.conditions}
@@ -150,7 +153,8 @@ def document(records: list[Record], goal: Goal, depth: int) -> dict[str, Any]:
     """Document of the choice, its cost on the other pictures, and every layer's curve.
 
     A choice is `confirmed` if the other half's whole interval lies within the loss too. Many choices compete on the
-    first half, so that half's interval flatters the winner.
+    first half, so that half's interval flatters the winner. `unmeasured`, where there is such a thing, is what
+    the given method has beside its layers and threshold, and the choice was measured without.
     """
     choosing, checking = halves(records)
     found = best(choosing, goal, depth)
@@ -162,6 +166,7 @@ def document(records: list[Record], goal: Goal, depth: int) -> dict[str, Any]:
         "decoder_layers": depth,
         "method": method.to_dict(),
         "found": found is not None,
+        **({"unmeasured": goal.unmeasured} if found and goal.unmeasured else {}),
     }
     checked = tables["checked_on"][1], choice(checking, found.layer, found.threshold, depth) if found else None
     for name, (mine, table) in tables.items():

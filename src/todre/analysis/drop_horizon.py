@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from todre.analysis.drop_records import without_stage_2
 from todre.analysis.summary import Table
 from todre.methods.todre import ToDRE
 
@@ -51,7 +52,7 @@ def drop_horizon(table: Table, changes: Mapping[int, Floats], loss: float, metho
         "horizon": horizon,
         "candidates": list(candidates),
         "left": [] if horizon is None else list(waiting.reduce_after(depth)),
-        "method": (dataclasses.replace(method, stages=(1,)) if horizon is None else waiting).to_dict(),
+        "method": (without_stage_2(method) if horizon is None else waiting).to_dict(),
         "tasks": tasks,
     }
 

@@ -31,7 +31,8 @@ class Goal(Checked):
     """Goal of a calibration: how much accuracy may be lost, and among which layers.
 
     Args:
-        method: ToDRE with the budget and all settings; the calibration replaces `layers`, `threshold` and `stages`.
+        method: ToDRE with the budget and all settings; the calibration replaces `layers`, `threshold`, `horizon` and
+            `ahead`, and adds stage 2. A method without stage 1 is measured without it.
         loss: accuracy that may be lost against the same budget without stage 2, from 0 to 1; the whole 95 % interval
             of the paired difference must lie above -loss.
         layers: candidates, counts of layers run, ascending.
@@ -66,24 +67,38 @@ class Goal(Checked):
     def parameters(self) -> dict[str, Any]:
         """Every setting that can change a record, ready for JSON."""
         fields = {k: v for k, v in self.method.to_dict().items() if k not in _REPLACED}
+        fields |= {} if self.method.selects else {"stages": [2]}
         return {"method": fields, "layers": list(self.layers), "max_new_tokens": self.max_new_tokens}
 
     @property
     def without(self) -> ToDRE:
         """The method at the same budget without stage 2."""
-        return dataclasses.replace(self.method, stages=(1,))
+        return without_stage_2(self.method)
 
     def dropping(self, layer: int, threshold: float = 1.0) -> ToDRE:
         """The method with stage 2 at one layer, a count of layers run.
 
         With a threshold of 1, the method always drops where text follows the picture.
         """
-        alone = dataclasses.replace(self.method, horizon=None, ahead="no")
-        return dataclasses.replace(alone, stages=(1, 2), layers=(layer,), threshold=threshold)
+        stages = (1, 2) if self.method.selects else (2,)
+        alone = dataclasses.replace(self.method, stages=stages, horizon=None, ahead="no")
+        return dataclasses.replace(alone, layers=(layer,), threshold=threshold)
+
+    @property
+    def unmeasured(self) -> dict[str, Any]:
+        """The method's own `horizon` and `ahead`, which `dropping` is without."""
+        plain = self.dropping(1).to_dict()
+        return {k: v for k, v in self.method.to_dict().items() if k in ("horizon", "ahead") and v != plain[k]}
+
+
+def without_stage_2(method: ToDRE) -> ToDRE:
+    """The method without stage 2; one that has no stage 1 drops nothing then."""
+    alone = dataclasses.replace(method, stages=(1,))
+    return alone if method.selects else dataclasses.replace(alone, retain=1.0)
 
 
 def answers_of(loaded: Loaded, questions: Sequence[PictureQuestion], goal: Goal) -> list[Record]:
-    """Scores of each question: unpruned, with stage 1 alone, and with drops by layer.
+    """Scores of each question: unpruned, without stage 2, and with drops by layer.
 
     The records are ready for JSON.
     """

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from todre.analysis.calibrate import halves
 from todre.analysis.prompts import prompts_of
-from todre.analysis.questions import PictureQuestion
+from todre.analysis.questions import PictureQuestion, check_marked
 from todre.analysis.results import Job, Record, measure_all
 from todre.analysis.summary import Table, ranks
 from todre.fields import Checked, Range
@@ -86,7 +86,9 @@ def answers_of(loaded: Loaded, questions: Sequence[PictureQuestion], goal: Guard
 
 def calibrate_guard(job: Job, goal: GuardGoal) -> dict[str, Any]:
     """The document of a calibration; `guard` in it is the guard that was found."""
-    halves([question.facts() for question in job.source.questions()])
+    questions = job.source.questions()
+    halves([question.facts() for question in questions])
+    check_marked(questions)
     measured = measure_all(job, lambda questions: answers_of(job.loaded, questions, goal))
     return document(measured.records, goal) | {"command": job.command, "conditions": measured.conditions}
 

@@ -15,10 +15,11 @@ from todre.evaluate.metrics import mark
 from todre.evaluate.tasks.local import metric_of
 from todre.fields import Checked, Items, OneOf
 from todre.fields.kinds import Count
-from todre.files import sha256
+from todre.files import printable, sha256
 from todre.files.question_file import QUESTIONS, QuestionLine, named_files, read_questions
 from todre.inputs import Reading, open_picture
 from todre.scenes import SPLITS, TASKS, Question, make_scene, score
+from todre.scenes.scoring import can_score
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class PictureQuestion:
         open: loads the picture, RGB.
         references: all true answers of a file's line; empty for scenes.
         metric: the metric that a file's line names; empty for scenes and for lines without a metric.
+        line: the file's line; None for scenes.
     """
 
     picture: str
@@ -38,6 +40,7 @@ class PictureQuestion:
     open: Callable[[], Image.Image]
     references: tuple[str, ...] = ()
     metric: str = ""
+    line: QuestionLine | None = None
 
     def facts(self) -> dict[str, Any]:
         """Facts on the question for a result, ready for JSON."""
@@ -55,9 +58,35 @@ class PictureQuestion:
         match with any of the answers. All other questions are marked like questions on scenes: by exact match, and
         captions by F1.
         """
-        if self.references and (self.metric or len(self.references) > 1):
+        if self._has_metric:
             return mark(self.metric or "exact", text, self.references)
         return score(self.question, text)
+
+    def check_marked(self) -> None:
+        """Raise `InvalidValueError` if answers could not be told apart by their marks."""
+        if self.line is None:
+            return
+        if not self.question.answer.strip():
+            raise self.line.lacking("answers")
+        if not self._has_metric and not can_score(self.question):
+            raise self.line.wrong(
+                f"has the task {self.question.task!r} and the answer {printable(repr(self.question.answer))}, which "
+                'names no colour with a shape to mark by; add "metric": "exact", or give an answer such as "red circle"'
+            )
+
+    @property
+    def _has_metric(self) -> bool:
+        return bool(self.references) and (bool(self.metric) or len(self.references) > 1)
+
+
+def check_marked(questions: Sequence[PictureQuestion]) -> None:
+    """Check that answers to all questions can be marked.
+
+    Raises:
+        InvalidValueError: a line of a file has no true answer, or one that nothing can be marked by; says which.
+    """
+    for question in questions:
+        question.check_marked()
 
 
 @dataclass(frozen=True)
@@ -137,4 +166,4 @@ def _from_line(line: QuestionLine) -> PictureQuestion:
     opening = functools.partial(open_picture, line.images[0], Reading(folder=line.file.parent))
     opening()
     question = Question(line.task or "question", line.question, line.answer)
-    return PictureQuestion(line.labels[0], question, opening, references=line.answers, metric=metric)
+    return PictureQuestion(line.labels[0], question, opening, references=line.answers, metric=metric, line=line)

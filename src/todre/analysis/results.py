@@ -132,6 +132,7 @@ def _head(job: Job, questions: Sequence[PictureQuestion]) -> dict[str, Any]:
         "parameters": job.parameters,
         "model": facts,
         "source": job.source.facts(questions),
+        "versions": versions(),
     }
     same: dict[str, Any] = json.loads(json.dumps(head))
     return same
@@ -161,7 +162,13 @@ def _read(file: Path, head: dict[str, Any]) -> dict[int, dict[str, Any]]:
 def _difference(other: Any, head: dict[str, Any]) -> str:
     """Words for the first part in which two headers differ."""
     parts = [name for name in head if not isinstance(other, dict) or other.get(name) != head[name]]
-    return f"with another {parts[0]}" if parts else "of another kind"
+    if parts[:1] != ["versions"]:
+        return f"with another {parts[0]}" if parts else "of another kind"
+    then, now = other.get("versions"), head["versions"]
+    if not isinstance(then, dict):
+        return "by an earlier version of todre"
+    name = next(name for name in [*now, *then] if then.get(name) != now.get(name))
+    return f"with {name} {printable(str(then.get(name)))}, and not {now.get(name)}"
 
 
 def _line(values: dict[str, Any]) -> str:
@@ -175,7 +182,7 @@ def _conditions(job: Job, head: dict[str, Any], seconds: float) -> dict[str, Any
         "model": head["model"],
         "parameters": head["parameters"],
         "questions": head["source"],
-        "versions": versions(),
+        "versions": head["versions"],
         "machine": platform.machine(),
         "threads": torch.get_num_threads(),
         "batch_size": job.batch_size,

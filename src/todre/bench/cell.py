@@ -74,7 +74,8 @@ def measure(
         used = torch.get_num_threads()
     bound = _bounds(subjects, facts)
     backend = attention_backend(text_config(model))
-    conditions = {**cell.to_dict(), "threads": used, "backend": backend}
+    measured = {"text_tokens": prompt.text_tokens, "threads": used, "backend": backend}
+    conditions = {**cell.to_dict(), **measured}
     return [
         {
             "cell": conditions,

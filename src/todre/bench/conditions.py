@@ -56,9 +56,11 @@ def _git(folder: Path, *arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def record_checks(rows: list[dict[str, Any]], output: Path | None) -> dict[str, Any]:
-    """Document of a correctness check; also written to `output` if that is given."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def record_checks(rows: list[dict[str, Any]], device: torch.device, output: Path | None) -> dict[str, Any]:
+    """Document of a correctness check on a device.
+
+    It is also written to `output` if that is given.
+    """
     document = {"format": "todre bench check 1", "machine": machine(device), "checks": rows}
     if output is not None:
         write_atomic(output, json.dumps(document, indent=1, allow_nan=False) + "\n")

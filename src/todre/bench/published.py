@@ -30,19 +30,20 @@ class Published:
     retain: float | None
     values: Mapping[str, float]
 
-    def subject(self, certain: bool) -> MethodSpec | None:
+    def subject(self, certain: bool, seed: int = 0) -> MethodSpec | None:
         """Method to measure for the row; None for no pruning.
 
         Args:
             certain: whether stage 2 drops at its first candidate layer, whatever attention says. With random weights
                 attention never fades and stage 2 would drop nothing; a certain drop is the most that it can save.
+            seed: seed of methods that choose at random.
         """
         if self.method is None:
             return None
         spec = self.method
         if certain and spec.split(":")[0] in _TWO_STAGES and "stages=1" not in spec:
             spec += ":threshold=1"
-        return specs_of([spec], [] if self.retain is None else [self.retain])[0]
+        return specs_of([spec], [] if self.retain is None else [self.retain], seed)[0]
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,9 @@ class Table:
     new_tokens: int
     rows: tuple[Published, ...]
 
-    def subjects(self, certain: bool) -> list[MethodSpec]:
+    def subjects(self, certain: bool, seed: int = 0) -> list[MethodSpec]:
         """Methods to measure, besides no pruning."""
-        return [found for row in self.rows if (found := row.subject(certain)) is not None]
+        return [found for row in self.rows if (found := row.subject(certain, seed)) is not None]
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ class _Marks:
     def _mark(self) -> None:
         if self.cuda:
             event = torch.cuda.Event(enable_timing=True)
-            event.record()
+            event.record(torch.cuda.current_stream(self.device))
             self.events.append(event)
         else:
             self.times.append(_host_clock())

@@ -22,6 +22,7 @@ from todre.bench.smaller_preset import smaller_preset
 from todre.bench.subjects import Tick, refusals
 from todre.errors import InvalidValueError
 from todre.methods.base import Method
+from todre.shipped import folder_sha256
 
 if TYPE_CHECKING:
     from todre.loading.model import Loaded
@@ -38,17 +39,30 @@ class Source:
         model: the model.
         origin: the preset that it has the shape of, with random weights, or the checkpoint.
         seed: of random weights and prompts.
+        exact_text: whether a checkpoint's template that is longer than a cell's text is refused. If not, rows say how
+            long the text was.
     """
 
     model: Any
     origin: Preset | Loaded
     seed: int = 0
+    exact_text: bool = False
 
     def prompt(self, cell: Cell) -> Prompt:
-        """The prompt of a cell."""
+        """The prompt of a cell.
+
+        Raises:
+            InvalidValueError: the cell's text is shorter than what a prompt always holds.
+        """
         if isinstance(self.origin, Preset):
             return random_prompt(self.model, self.origin, cell.batch, cell.text_tokens, self.seed)
-        return checkpoint_prompt(self.origin, PICTURE, cell.batch, cell.text_tokens, self.seed)
+        prompt = checkpoint_prompt(self.origin, PICTURE, cell.batch, cell.text_tokens, self.seed)
+        if self.exact_text and prompt.text_tokens > cell.text_tokens:
+            raise InvalidValueError(
+                f"A prompt of {cell.text_tokens} text tokens is shorter than the template of {self.origin.name} and "
+                f"the question; give at least {prompt.text_tokens}."
+            )
+        return prompt
 
     def smaller(self, cell: Cell, method: Method) -> Prompt:
         """The prompt of a cell with the picture in the size that a method chooses.
@@ -75,6 +89,7 @@ class Source:
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "picture": list(origin.picture if isinstance(origin, Preset) else PICTURE),
             "seed": self.seed,
+            **({} if isinstance(origin, Preset) or origin.revision else {"sha256": folder_sha256(origin.path)}),
         }
 
 
@@ -124,7 +139,7 @@ def run(
         tick: called with a description of each step before the step begins.
 
     Raises:
-        InvalidValueError: the document at `output` was measured under other conditions.
+        InvalidValueError: the document at `output` was measured under other conditions, or a text is too short.
         TodreError: a method cannot prune this model.
     """
     conditions = {
@@ -136,6 +151,8 @@ def run(
     }
     going_on = resume and output is not None and output.exists()
     document = doc.resumed(output, conditions) if going_on and output else doc.new(conditions, command)
+    if len({cell.text_tokens for cell in cells}) > 1:  # a text that is too short is refused before the first cell
+        source.prompt(replace(min(cells, key=lambda cell: cell.text_tokens), batch=1))
     grouped = [(replace(cell, group=place), group) for cell in cells for place, group in _groups(specs, together)]
     for number, (cell, chosen) in enumerate(grouped):
         if doc.is_finished(document, cell):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -182,7 +183,7 @@ def calibrate(
         document = measure(job, goal)
         save_method(document, files.output, find)
         write(job, document, calibration_figure)
-    run.report(job, document, tables.show_calibration)
+    run.report(job, document, functools.partial(tables.show_calibration, find=find))
 
 
 def kept(

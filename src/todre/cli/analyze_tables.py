@@ -52,8 +52,13 @@ def show_redundancy(document: Document) -> None:
     )
 
 
-def show_calibration(document: Document) -> None:
-    """Show the chosen layer and τ, and what they cost and save on both halves."""
+def show_calibration(document: Document, find: str = "pair") -> None:
+    """Show the chosen layer and τ, and what they cost and save on both halves.
+
+    Args:
+        document: the document of the calibration.
+        find: what the written method is: `pair`, or `horizon`.
+    """
     method = document["method"]
     if not document["found"]:
         show_text(f"No layer and τ keep the loss within {document['loss_allowed']:g}: stage 2 stays off.")
@@ -61,7 +66,11 @@ def show_calibration(document: Document) -> None:
         show_text(
             f"Stage 2 after layer {method['layers'][0]} of {document['decoder_layers']}, τ = {method['threshold']:g}"
         )
-    table = _table("half", "questions", "stage 1 alone", "changed by stage 2", "dropped", "layers saved")
+    unmeasured = document.get("unmeasured", {})
+    if unmeasured and find == "pair":
+        named = " and ".join(f"{name}={value}" for name, value in unmeasured.items())
+        show_text(f"It was measured, and is written, without {named} of the given method.")
+    table = _table("half", "questions", "without stage 2", "changed by stage 2", "dropped", "layers saved")
     for name in ("chosen_on", "checked_on"):
         half = document[name]
         changed = "–" if half["difference"] is None else _percent(half["difference"], sign=True)

@@ -33,6 +33,8 @@ from todre.files import check_folder, check_targets
 from todre.methods import registry
 
 if TYPE_CHECKING:
+    import torch
+
     from todre.bench.document import Document
     from todre.bench.method_specs import MethodSpec
     from todre.bench.published import Table
@@ -72,7 +74,7 @@ def bench(
     requests per second, latencies, KV cache. See docs/benchmarks.md.
     """
     check_serve(context, load)
-    _check_alone(context, files.earlier is not None, check)
+    _check_alone(context, files.earlier is not None, check, table is not None)
     inputs = (model.model, files.earlier, *served_files(sweep, load))
     _check_files(files, inputs, load.serve)
     if files.earlier is not None:
@@ -97,12 +99,12 @@ def bench(
         check_taken(settings.methods, "--retain", sweep.retain, reporting.quiet)
     with working(reporting.quiet), _status(reporting.quiet) as tick:
         if check:
-            rows = _check(settings, model.device, tick)
+            rows, device = _check(settings, model.device, tick)
         else:
-            source = _source(model, checkpoint, settings, reporting.quiet, tick)
+            source = _source(model, checkpoint, settings, reporting.quiet, tick, sweep.text_tokens is not None)
             document = _measure(source, settings, chosen, printed, files, tick)
     if check:
-        show_checks(rows, files.output, reporting.json)
+        show_checks(rows, device, files.output, reporting.json)
         return
     _finish(document, files, reporting)
 
@@ -114,8 +116,8 @@ def _finish(document: Document, files: BenchFiles, reporting: Reporting) -> None
         note(f"wrote {files.output}", reporting.quiet)
 
 
-def _check_alone(context: typer.Context, earlier: bool, check: bool) -> None:
-    """Raise if an option would change nothing beside --from or --check."""
+def _check_alone(context: typer.Context, earlier: bool, check: bool, table: bool) -> None:
+    """Raise if an option would change nothing beside --from, --check or --table."""
     if earlier:
         check_beside(context, "--from", _SHOWING | {"earlier", "plots", "force"})
     if check:
@@ -124,6 +126,9 @@ def _check_alone(context: typer.Context, earlier: bool, check: bool) -> None:
             "--check",
             _SHOWING | {"check", "suite", "random_weights", "backends", "output", "force", "device"},
         )
+    if table:
+        names = {each.name or "" for each in context.command.params}
+        check_beside(context, "--table", names - {"methods", "retain"})
 
 
 def _check_files(files: BenchFiles, inputs: Sequence[str | Path | None], load: bool) -> None:
@@ -179,14 +184,16 @@ def _settings(suite: str | None, printed: Table | None, changes: dict[str, Any])
     return settings
 
 
-def _source(model: ModelOptions, checkpoint: bool, settings: Settings, quiet: bool, tick: Tick) -> Source:
+def _source(
+    model: ModelOptions, checkpoint: bool, settings: Settings, quiet: bool, tick: Tick, exact_text: bool
+) -> Source:
     """The model that is measured: a checkpoint, or the random weights of a preset."""
     from todre.bench.presets import preset
     from todre.bench.run import Source, preset_source
 
     if checkpoint:
         loaded = model.load(quiet)
-        return Source(loaded.model, loaded, settings.seed)
+        return Source(loaded.model, loaded, settings.seed, exact_text)
     tick(f"drawing the weights of {settings.preset}")
     return preset_source(preset(settings.preset), model.device, model.dtype, settings.seed)
 
@@ -196,7 +203,7 @@ def _chosen(settings: Settings, printed: Table | None, checkpoint: bool) -> Sequ
     from todre.bench.method_specs import specs_of
 
     if printed is not None:
-        return printed.subjects(certain=not checkpoint)
+        return printed.subjects(certain=not checkpoint, seed=settings.seed)
     names = tuple(registry.names()) if settings.methods == (ALL,) else settings.methods
     return specs_of(names, settings.retains, settings.seed)
 
@@ -226,13 +233,15 @@ def _measure(
     )
 
 
-def _check(settings: Settings, device: str, tick: Tick) -> list[dict[str, Any]]:
+def _check(settings: Settings, name: str, tick: Tick) -> tuple[list[dict[str, Any]], torch.device]:
+    """Rows of the check, and the device that they are of."""
     from todre.bench.correctness import BACKENDS, check
     from todre.bench.presets import preset
     from todre.loading.model import as_device
 
     backends = [backend for backend in settings.backends if backend is not None] or BACKENDS
-    return check(preset(settings.preset), as_device(device), backends, tick)
+    device = as_device(name)
+    return check(preset(settings.preset), device, backends, tick), device
 
 
 @contextmanager

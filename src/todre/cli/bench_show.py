@@ -11,6 +11,8 @@ from todre.errors import InvalidValueError
 from todre.files import new_folder
 
 if TYPE_CHECKING:
+    import torch
+
     from todre.bench.document import Document
 
 
@@ -80,12 +82,12 @@ def _show_load(document: Document) -> None:
         show(load_table(rows, document["conditions"]["settings"]))
 
 
-def show_checks(rows: list[dict[str, Any]], output: Path | None, json: bool) -> None:
-    """Show what --check found; raise if pruning is wrong somewhere."""
+def show_checks(rows: list[dict[str, Any]], device: torch.device, output: Path | None, json: bool) -> None:
+    """Show what --check found on a device; raise if pruning is wrong somewhere."""
     from todre.bench.conditions import record_checks
     from todre.cli.bench_tables import check_table
 
-    document = record_checks(rows, output)
+    document = record_checks(rows, device, output)
     if json:
         show_json(document)
     else:

@@ -82,7 +82,8 @@ def _sizes(row: Row) -> list[str]:
 def published_table(rows: Sequence[Row], name: str, certain: bool) -> Table:
     """A table of the paper, with published values beside measured ones.
 
-    Each value is followed by its share of the value without pruning.
+    Each value is followed by its share of the value without pruning. A row that was not measured, as its method refused
+    the model, has none.
     """
     from todre.bench.published import columns, table
 
@@ -97,11 +98,11 @@ def published_table(rows: Sequence[Row], name: str, certain: bool) -> Table:
     base = by_name["none"], printed.rows[0].values
     for one in printed.rows:
         subject = one.subject(certain)
-        row = by_name["none" if subject is None else subject.name]
+        row = by_name.get("none" if subject is None else subject.name)
         cells = []
         for cost in costs:
             cells.append(_beside(one.values[cost.key], base[1][cost.key]))
-            cells.append(_beside(cost.measure(row), cost.measure(base[0])))
+            cells.append(_beside(None if row is None else cost.measure(row), cost.measure(base[0])))
         shown.add_row(one.label, *cells)
     return shown
 

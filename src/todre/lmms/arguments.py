@@ -86,7 +86,10 @@ def parse(values: Mapping[str, Any]) -> Arguments:
 
 
 def _words(name: str, value: Any) -> str:
-    """A text or a path; lmms-eval hands over those that look like numbers as other numbers."""
+    """A text or a path.
+
+    lmms-eval hands over those that look like numbers as numbers.
+    """
     if isinstance(value, bool | int | float):
         raise InvalidValueError(
             f"{name} came as {value!r}: lmms-eval reads what looks like a number or a truth value as one, which may be "

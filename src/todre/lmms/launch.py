@@ -78,7 +78,7 @@ def join_arguments(values: Mapping[str, Any]) -> str:
 
 
 def _read_as_another(text: str) -> bool:
-    """Whether lmms-eval makes something other than a text of it: 2.10 would come back as 2.1."""
+    """Whether lmms-eval makes something else of it: of 2.10 it makes 2.1."""
     if text.lower() in ("true", "false") or text.isnumeric():
         return True
     try:

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from todre.environment import versions
-from todre.errors import InvalidValueError, MissingDependencyError, TodreError
+from todre.errors import InvalidValueError, LoadError, MissingDependencyError, TodreError
+from todre.evaluate.runner import model_sha256, revision_of
 from todre.fields import Checked
 from todre.fields.kinds import Count
 from todre.files import Kind, new_folder, read_json, sha256, write_atomic
@@ -68,7 +69,7 @@ class Run(Checked):
         """Conditions that a cell's numbers depend on, ready for JSON; looked up once."""
         return {
             "model": self.model,
-            "weights": _weights(self.model),
+            **_weights(self.model),
             "limit": self.limit,
             "batch_size": self.batch_size,
             "ranks": self.ranks,
@@ -186,16 +187,23 @@ def _tasks(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _weights(model: str) -> str | None:
-    """A digest of the names and sizes of a folder's files; None for a hub id.
+def _weights(model: str) -> dict[str, str | None]:
+    """What tells apart checkpoints that were found under one name at different times.
 
-    The digest distinguishes checkpoints that lay in one folder at different times.
+    It is a digest of configuration and weights, and of the names and sizes of a folder's other files. For a hub id it
+    is the commit, if that can be found out; a run without it says itself what is wrong.
     """
     folder = Path(model).expanduser()
-    if not folder.is_dir():
-        return None
-    files = sorted((file.name, file.stat().st_size) for file in folder.iterdir() if file.is_file())
-    return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16]
+    try:
+        commit = revision_of(model)
+        content = model_sha256(model)
+    except LoadError:
+        return {"weights": None}
+    if content == model:
+        return {"weights": None, **({} if commit is None else {"revision": commit})}
+    there = folder.iterdir() if folder.is_dir() else ()
+    files = sorted((file.name, file.stat().st_size) for file in there if file.is_file())
+    return {"weights": hashlib.sha256(json.dumps([content, files]).encode()).hexdigest()[:16]}
 
 
 def _last_error(log: Path) -> str:

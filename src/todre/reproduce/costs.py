@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,26 @@ from todre.reproduce.outcome import Measured
 if TYPE_CHECKING:
     from todre.loading.model import Loaded
 
+_DOCUMENT = "bench.json"
+
+
+@contextmanager
+def anew(folder: Path) -> Iterator[None]:
+    """Let costs be measured anew inside the block, whatever the folder holds of them.
+
+    What it held comes back if nothing was measured.
+    """
+    file, aside = folder / _DOCUMENT, folder / f".{_DOCUMENT}.earlier"
+    if file.is_file():
+        os.replace(file, aside)
+    try:
+        yield
+    finally:
+        if file.exists():
+            aside.unlink(missing_ok=True)
+        elif aside.exists():
+            os.replace(aside, file)
+
 
 def measured(
     table: Table, loaded: Loaded, rounds: int, folder: Path, command: str, tick: Callable[[str], None]
@@ -23,7 +45,7 @@ def measured(
     """The measured costs of a table's rows.
 
     Returns (values of each row, reason for each row without values, conditions). The document of `todre bench` stays in
-    the folder.
+    the folder, and is not measured again, unless inside `anew`.
 
     Args:
         table: a table of kind `efficiency`.
@@ -39,18 +61,26 @@ def measured(
     settings = replace(Settings(), new_tokens=(costs.new_tokens,), rounds=rounds, oracle=False)
     document = run(
         Source(loaded.model, loaded), costs.subjects(certain=False), settings.cells(), settings.how_often(),
-        output=folder / "bench.json", resume=True, leave_out=True, command=command, extra={"table": table.id},
+        output=folder / _DOCUMENT, resume=True, leave_out=True, command=command, extra={"table": table.id},
         tick=tick,
     )  # fmt: skip
     by_name = {row["subject"]: row for row in document["rows"] if row["kind"] != "oracle"}
     subjects = [row.subject(certain=False) for row in costs.rows]
     names = ["none" if one is None else one.name for one in subjects]
-    values = [_values(by_name.get(name), by_name["none"], table.id) for name in names]
+    values = [values_of(by_name.get(name), by_name["none"], table.id) for name in names]
     return values, [document["left_out"].get(name, "") for name in names], document["conditions"]
 
 
-def _values(row: dict[str, Any] | None, none: dict[str, Any], name: str) -> Measured | None:
-    """Measured values by name, and changes relative to no pruning."""
+def values_of(row: dict[str, Any] | None, none: dict[str, Any], name: str) -> Measured | None:
+    """Measured values of a row by name, and changes relative to no pruning.
+
+    The speed-up is the median over rounds, in each of which a row is compared with no pruning of the same round.
+
+    Args:
+        row: row of `todre bench`; None where there is none.
+        none: the row without pruning.
+        name: the table's name.
+    """
     if row is None:
         return None
     found = {cost.key: cost.measure(row) for cost in columns(name)}
@@ -62,6 +92,6 @@ def _values(row: dict[str, Any] | None, none: dict[str, Any], name: str) -> Meas
         whole = before[key]
         if key in values and whole:
             values[change] = 100 * (1 - values[key] / whole)
-    if "samples_per_second" in values and before["samples_per_second"]:
-        values["speedup"] = values["samples_per_second"] / before["samples_per_second"]
+    if "samples_per_second" in values:
+        values["speedup"] = 1 / row["ratio_to_none"]["total"]["p50"]
     return values

@@ -126,8 +126,13 @@ def questions(
         split: "train", "val" or "test".
         size: side of a square picture, or (width, height), in pixels.
         start: seed of the first scene.
+
+    Raises:
+        InvalidValueError: a task, split or size is not valid, or there is no task.
     """
     chosen_tasks = {_checked_task(task) for task in tasks}
+    if not chosen_tasks:
+        raise InvalidValueError(f"no task of scenes is named; use some of {', '.join(TASKS)}")
     left, seed = n, start
     while left > 0:
         scene = make_scene(seed, split, size)

@@ -22,6 +22,14 @@ def score(question: Question, prediction: str) -> float:
     return float(_normalise(prediction) == _normalise(question.answer))
 
 
+def can_score(question: Question) -> bool:
+    """False for a caption whose true answer names no pair of colour and shape.
+
+    Any answer that names none would be right.
+    """
+    return question.task not in _LISTING or bool(mentioned_pairs(question.answer))
+
+
 def pairs_f1(truth: str, prediction: str) -> float:
     """F1 score of the pairs of colour and shape that a caption mentions."""
     return _f1(mentioned_pairs(truth), mentioned_pairs(prediction))

@@ -4,13 +4,14 @@ The stage's length is `--steps N` or `--minutes M`.
 
 Stages: `tower` and `decoder` (independent: run them side by side), then `projector`, then `whole`; `further` starts
 from the shipped weights and adds several pictures and clips; `export` writes the model. Each stage resumes from its
-last checkpoint when it is started again with the same arguments.
+last checkpoint when it is started again; seed, batch and processes must be the same then.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -21,8 +22,10 @@ import torch
 from torch import nn
 from torch.multiprocessing.spawn import spawn
 
+from todre.errors import InvalidValueError, TodreError
 from todre.fields import Checked
 from todre.fields.kinds import Count, Positive, Seed, Share
+from todre.files import printable
 from todre.tiny.export import export
 from todre.tiny.optim import Budget, make_optimizers, split_parameters
 from todre.tiny.parallel import agree, average_gradients, joined
@@ -33,6 +36,7 @@ from todre.tiny.video_model import export_video
 
 log = logging.getLogger("todre.tiny.train")
 _SEEDS_PER_STAGE = 10**8
+_OF_NO_STAGE = ("threads", "source", "output")
 
 
 @dataclass(frozen=True)
@@ -69,10 +73,11 @@ class Options(Checked):
 
 @dataclass
 class Progress:
-    """Steps that a stage has done, and its budget."""
+    """Steps that a stage has done, its budget, and what decides its pictures."""
 
     step: int
     budget: Budget
+    facts: dict[str, int]
 
 
 def train_stage(options: Options, rank: int = 0) -> Parts:
@@ -84,17 +89,42 @@ def train_stage(options: Options, rank: int = 0) -> Parts:
         options: what the command line sets.
         rank: number of this process, from 0; process 0 writes logs and checkpoints.
     """
-    device = torch.device(options.device)
     stage = ALL_STAGES[options.stage]
-    parts = builder(stage.name)(options.seed, device)
+    parts = builder(stage.name)(options.seed, torch.device(options.device))
     optimizers = _optimizers(stage, parts, options)
-    progress = _restore(stage, parts, optimizers, options, device)
+    progress = _restore(stage, parts, optimizers, options)
     if rank == 0 and options.run.joinpath(f"{stage.name}.jsonl").exists():
         rewind_log(options.run / f"{stage.name}.jsonl", progress.step)
     _loop(stage, parts, optimizers, progress, options, rank)
     if rank == 0:
         save_state(options.run / f"{stage.name}.pt", _state(stage, parts, optimizers, progress, done=True))
     return parts
+
+
+def starts_of(options: Options) -> dict[str, dict[str, Any]]:
+    """Stage → checkpoint to start from: the stage's own, or those that it needs.
+
+    Raises:
+        InvalidValueError: its own was made with other pictures, or a stage that is needed was not trained.
+    """
+    own, device = options.run / f"{options.stage}.pt", torch.device(options.device)
+    if not own.exists():
+        return {name: _trained(options.run, name, device) for name in ALL_STAGES[options.stage].needs}
+    state = load_state(own, device)
+    for name, now in _facts(options).items():
+        if (then := state.get("facts", {}).get(name, "unknown")) != now:
+            raise InvalidValueError(
+                f"{printable(own)} was trained with {name} {then}, not {now}; take the same {name}, or another run."
+            )
+    return {options.stage: state}
+
+
+def _trained(run: Path, stage: str, device: torch.device) -> dict[str, Any]:
+    """The checkpoint of a stage that must have been trained."""
+    file = run / f"{stage}.pt"
+    if not file.is_file():
+        raise InvalidValueError(f"{printable(file)} is not there; train {stage} first.")
+    return load_state(file, device)
 
 
 def _optimizers(stage: Stage, parts: Parts, options: Options) -> list[torch.optim.Optimizer]:
@@ -106,14 +136,12 @@ def _optimizers(stage: Stage, parts: Parts, options: Options) -> list[torch.opti
     return make_optimizers(hidden, rest, options.lr)
 
 
-def _restore(
-    stage: Stage, parts: Parts, optimizers: list[torch.optim.Optimizer], options: Options, device: torch.device
-) -> Progress:
+def _restore(stage: Stage, parts: Parts, optimizers: list[torch.optim.Optimizer], options: Options) -> Progress:
     """Load the stage's own checkpoint, else the checkpoints of the stages it needs."""
     budget = Budget(options.steps, options.minutes, cooldown=options.cooldown)
-    own = options.run / f"{stage.name}.pt"
-    if own.exists():
-        state = load_state(own, device)
+    starts = starts_of(options)
+    if stage.name in starts:
+        state = starts[stage.name]
         for name, module in parts.modules().items():
             module.load_state_dict(state[name])
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
@@ -122,12 +150,16 @@ def _restore(
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["peak"] = peak
         budget.spent = float(state["seconds"])
-        return Progress(int(state["step"]), budget)
-    for name in stage.needs:
-        state = load_state(options.run / f"{name}.pt", device)
+        return Progress(int(state["step"]), budget, _facts(options))
+    for name, state in starts.items():
         for key, module in STAGES[name].trained(parts).items():
             module.load_state_dict(state["trained"][key])
-    return Progress(0, budget)
+    return Progress(0, budget, _facts(options))
+
+
+def _facts(options: Options) -> dict[str, int]:
+    """Settings that say which pictures a step sees."""
+    return {"seed": options.seed, "batch": options.batch, "processes": options.processes}
 
 
 def _state(
@@ -136,16 +168,12 @@ def _state(
     state: dict[str, Any] = {name: module.state_dict() for name, module in parts.modules().items()}
     state["trained"] = {key: module.state_dict() for key, module in stage.trained(parts).items()}
     state["optimizers"] = [optimizer.state_dict() for optimizer in optimizers]
+    state["facts"] = progress.facts
     return {**state, "step": progress.step, "seconds": progress.budget.elapsed(), "done": done}
 
 
 def _loop(
-    stage: Stage,
-    parts: Parts,
-    optimizers: list[torch.optim.Optimizer],
-    progress: Progress,
-    options: Options,
-    rank: int,
+    stage: Stage, parts: Parts, optimizers: list[torch.optim.Optimizer], progress: Progress, options: Options, rank: int
 ) -> None:
     first_seed = (options.seed * len(STAGES) + list(ALL_STAGES).index(stage.name)) * _SEEDS_PER_STAGE
     saved, totals, counted = time.monotonic(), Counter[str](), 0
@@ -223,41 +251,50 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="threads of a single process")
     parser.add_argument("--cooldown", type=float, default=0.45, help="share of the stage over which the rate falls")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--source", default="whole", help="export: which stage's checkpoint")
+    parser.add_argument("--source", choices=list(ALL_STAGES), default="whole", help="export: which stage's checkpoint")
     parser.add_argument("--output", type=Path, help="export: directory to write")
-    return parser.parse_args(arguments)
+    found = parser.parse_args(arguments)
+    if found.stage == "export" and found.output is None:
+        parser.error("export needs --output, the directory to write")
+    if found.stage != "export" and found.steps is None and found.minutes is None:
+        parser.error(f"{found.stage} needs a length; give --steps or --minutes")
+    return found
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command line."""
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
     options = parse(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(options.threads)
+    try:
+        if options.stage == "export":
+            _export(options)
+        else:
+            _train(options)
+    except TodreError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+def _export(options: argparse.Namespace) -> None:
+    state = _trained(options.run, options.source, torch.device("cpu"))
+    parts = builder(options.source)(options.seed, torch.device("cpu"))
+    parts.model.load_state_dict(state["model"])
+    write = export_video if options.source == FURTHER.name else export
+    write(parts.model, parts.tokenizer, options.output)
+
+
+def _train(options: argparse.Namespace) -> None:
+    settings = Options(**{name: value for name, value in vars(options).items() if name not in _OF_NO_STAGE})
     options.run.mkdir(parents=True, exist_ok=True)
-    if options.stage == "export":
-        parts = builder(options.source)(options.seed, torch.device("cpu"))
-        parts.model.load_state_dict(load_state(options.run / f"{options.source}.pt", torch.device("cpu"))["model"])
-        write = export_video if options.source == FURTHER.name else export
-        write(parts.model, parts.tokenizer, options.output)
-        return
-    settings = Options(
-        stage=options.stage,
-        run=options.run,
-        steps=options.steps,
-        minutes=options.minutes,
-        batch=options.batch,
-        lr=options.lr,
-        seed=options.seed,
-        processes=options.processes,
-        device=options.device,
-        cooldown=options.cooldown,
-    )
     if options.processes == 1:
         train_stage(settings)
         return
+    starts_of(settings)  # in this process, so that what it refuses is one sentence
     options.run.joinpath(".rendezvous").unlink(missing_ok=True)
     spawn(_worker, args=(settings,), nprocs=options.processes)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

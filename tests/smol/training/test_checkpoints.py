@@ -66,6 +66,7 @@ def test_the_weights_are_known_by_the_file_they_came_from(folder: Path, base: Ba
         ("scale", 1.0, "was trained with scale 1.0, not 2.0"),
         ("batch", 2, "was trained with batch 2, not 1"),
         ("processes", 1, "was trained with processes 1, not 2"),
+        ("dtype", "float32", "was trained with dtype float32, not bfloat16"),
     ],
 )
 def test_a_stage_goes_on_under_the_same_settings_alone(options: Options, name: str, value: Any, sentence: str) -> None:
@@ -117,11 +118,18 @@ def test_a_checkpoint_of_another_stage_is_said(options: Options) -> None:
 
 def test_a_part_that_training_starts_from_has_its_rank_and_scale(options: Options, tmp_path: Path) -> None:
     part = tmp_path / "part.safetensors"
-    write_part(Part(random_tensors(2), 2, 2.0, seed=9, base_sha256="0" * 64), part)
+    write_part(Part(random_tensors(2), 2, 2.0, seed=9, base_sha256=base_sha256(options.base)), part)
     assert set(start_of(dataclasses.replace(options, start=part))["trained"]) == set(random_tensors(2))
     for changes, sentence in (({"rank": 4}, "rank 2, not 4"), ({"scale": 0.5}, "scale 2.0, not 0.5")):
         with pytest.raises(InvalidValueError, match=rf"part\.safetensors was trained with {sentence}"):
             train(dataclasses.replace(options, start=part, **changes))
+
+
+def test_a_part_of_another_decoder_is_no_start(options: Options, tmp_path: Path) -> None:
+    part = tmp_path / "part.safetensors"
+    write_part(Part(random_tensors(2), 2, 2.0, seed=9, base_sha256="0" * 64), part)
+    with pytest.raises(InvalidValueError, match=r"part\.safetensors was trained on weights .*0{12}…, .*--base"):
+        train(dataclasses.replace(options, start=part))
 
 
 def test_an_exported_part_says_what_the_run_was(options: Options, base: Base, tmp_path: Path) -> None:

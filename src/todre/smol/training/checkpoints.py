@@ -24,6 +24,7 @@ DECODER = Kind("give a folder as `todre smol fetch` writes it", ANY, LoadError, 
 """A decoder's file of weights."""
 _OF_RUN = ("seed", "rank", "scale")
 _OF_STEPS = ("batch", "processes")
+_OF_OWN = (*_OF_RUN, "dtype", *_OF_STEPS)
 _BEFORE = {"places": "short", **{stage.name: stage.before for stage in STAGES.values()}}
 
 
@@ -85,10 +86,11 @@ def start_of(options: Options) -> dict[str, Any]:
     """
     own = options.file(options.stage, "pt")
     if options.stage in STAGES and own.exists():
-        return _fitting(own, options, (*_OF_RUN, *_OF_STEPS))
+        return _fitting(own, options, _OF_OWN)
     if options.start is not None:
         part = read_part(options.start)
         _compare(options.start, {"rank": part.rank, "scale": part.scale}, options)
+        _check_base(options.start, part.base_sha256, options)
         return {"trained": dict(part.tensors)}
     return _fitting(options.file(_BEFORE[options.stage], "pt"), options, _OF_RUN)
 
@@ -98,12 +100,17 @@ def _fitting(file: Path, options: Options, names: tuple[str, ...]) -> dict[str, 
     state = read_checkpoint(file)
     facts = state["facts"]
     _compare(file, {name: facts[name] for name in names}, options)
-    if facts["base_sha256"] != base_sha256(options.base):
-        raise InvalidValueError(
-            f"{printable(file)} was trained on weights of the decoder with the SHA-256 {facts['base_sha256'][:12]}…, "
-            f"which {printable(options.base)} does not have; give their folder with --base, or take another run."
-        )
+    _check_base(file, facts["base_sha256"], options)
     return state
+
+
+def _check_base(file: Path, there: str, options: Options) -> None:
+    """Raise unless a file was trained on the weights of the decoder in use."""
+    if there != base_sha256(options.base):
+        raise InvalidValueError(
+            f"{printable(file)} was trained on weights of the decoder with the SHA-256 {there[:12]}…, which "
+            f"{printable(options.base)} does not have; give their folder with --base, or start from something else."
+        )
 
 
 def _compare(file: Path, facts: Mapping[str, Any], options: Options) -> None:
