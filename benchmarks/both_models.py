@@ -176,8 +176,8 @@ def ranks() -> str:
         for retain in budgets:
             mine, other = (_retained(models[model], retain) for model in (first, second))
             both = sorted(mine.keys() & other.keys())
-            rho = spearman([mine[name] for name in both], [other[name] for name in both])
-            cells.append(f"{rho:.2f} ({len(both)})")
+            rho = spearman([mine[name] for name in both], [other[name] for name in both]) if len(both) > 2 else None
+            cells.append("–" if rho is None else f"{rho:.2f} ({len(both)})")
         lines.append([f"{first}, {second}", *cells])
     return pipe_table(["models", *(budget_text(retain) for retain in budgets)], lines)
 

@@ -121,10 +121,7 @@ METHODS = (
 Left out for time are ficoco-l, autoprune, p-sigmoid and random-deep, whose work grows with the questions rather than
 the pictures.
 """
-FEW = (
-    "todre,todre-v1,todre-patches,todre-horizon,mmr,divprune,cls-top-k,uniform,random,pooling,visionzip,holov,cdpruner,"
-    "fastv"
-)
+FEW = "todre,todre-v1,todre-patches,todre-horizon,mmr,divprune,cls-top-k,random,cdpruner"
 """Of the second training run's board: what the findings speak of most."""
 STEPS: dict[str, Step] = {
     "card": card(smol.SMOL),

@@ -266,7 +266,21 @@ def _paired(paper: float | None, here: float | None) -> str:
 
 TABLES: dict[str, Callable[[Document], str]] = {
     made.__name__.replace("_", "-"): made
-    for made in (layers, drops, ratios, by_task, rules, last_token, later_layers, costs, safer, methods, deep, times, reproduced)
+    for made in (
+        layers,
+        drops,
+        ratios,
+        by_task,
+        rules,
+        last_token,
+        later_layers,
+        costs,
+        safer,
+        methods,
+        deep,
+        times,
+        reproduced,
+    )
 }
 
 

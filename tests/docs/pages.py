@@ -18,7 +18,6 @@ GENERATED = (
     "methods",
     "leaderboard",
     "leaderboard-smol",
-    "leaderboard-smol-1",
     "leaderboard-smol-pages",
     "results",
     "model-card",
