@@ -228,6 +228,7 @@ LEADERBOARDS = {
         "--processes 2 --output runs/leaderboard"
     ),
     "leaderboard-smol": "python benchmarks/smol_evidence.py leaderboard",
+    "leaderboard-smol-1": "python benchmarks/smol_evidence.py leaderboard-1",
     "leaderboard-smol-pages": "python benchmarks/smol_evidence.py pages",
 }
 """Boards, and the command of each."""

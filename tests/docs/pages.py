@@ -18,6 +18,7 @@ GENERATED = (
     "methods",
     "leaderboard",
     "leaderboard-smol",
+    "leaderboard-smol-1",
     "leaderboard-smol-pages",
     "results",
     "model-card",
