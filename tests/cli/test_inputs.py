@@ -214,7 +214,7 @@ def test_ask_about_pages_a_folder_and_standard_input(folder, run, monkeypatch):
     result = run("ask", "a.pdf#1-2", "many", "-", url, "m*.gif", QUESTION, "--json", *SHORT)
     assert result.code == 0, result.err
     assert result.err.count("\n") == 1
-    assert "warning: moving.gif has 7 frames" in result.err
+    assert "warning: moving.gif has several frames" in result.err
     files = json.loads(result.out)["files"]
     assert files[:5] == ["a.pdf#page=1", "a.pdf#page=2", "many/9.png", "many/10.png", "-"]
     assert files[5].startswith("data:image/png;base64,sha256=")
