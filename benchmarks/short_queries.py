@@ -7,19 +7,13 @@ disturb less.
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import statistics
-import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from selection import machine
+from turns import options, record, turns
 
-from todre.files import write_atomic
 from todre.hf.short_queries import BACKEND, attend
 from todre.hf.versions import attention_function
 
@@ -33,18 +27,6 @@ class Module(torch.nn.Module):
 
     num_key_value_groups = HEADS // GROUPS
     is_causal = True
-
-
-def turns(subjects: Mapping[str, Callable[[], Any]], rounds: int, calls: int) -> dict[str, list[float]]:
-    """Processor milliseconds of one call of each subject, round by round, after a round that does not count."""
-    found: dict[str, list[float]] = {name: [] for name in subjects}
-    for _ in range(rounds + 1):
-        for name, call in subjects.items():
-            started = time.process_time()
-            for _ in range(calls):
-                call()
-            found[name].append(1000 / calls * (time.process_time() - started))
-    return {name: times[1:] for name, times in found.items()}
 
 
 def compare(queries: int, dtype: torch.dtype, rounds: int) -> dict[str, Any]:
@@ -75,21 +57,12 @@ def compare(queries: int, dtype: torch.dtype, rounds: int) -> dict[str, Any]:
 
 def main() -> None:
     """Command line entry."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--output", type=Path, default=Path("results/short-queries.json"))
-    options = parser.parse_args()
+    given = options(__doc__, "results/short-queries.json")
     torch.set_num_threads(1)
     with torch.inference_mode():
-        rows = [compare(queries, dtype, options.rounds) for dtype in DTYPES for queries in QUERIES]
+        rows = [compare(queries, dtype, given.rounds) for dtype in DTYPES for queries in QUERIES]
     shape = {"pictures": PICTURES, "heads": HEADS, "groups": GROUPS, "keys": KEYS, "width": WIDTH}
-    document = {
-        "machine": machine("cpu") | {"cores": os.cpu_count(), "load": os.getloadavg()[0]}, "shape": shape, "rows": rows
-    }  # fmt: skip
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(options.output, json.dumps(document, indent=1) + "\n")
-    for row in rows:
-        print(row)
+    record(given.output, rows, {}, shape=shape)
 
 
 if __name__ == "__main__":

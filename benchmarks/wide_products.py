@@ -6,19 +6,13 @@ its vocabulary; subjects take turns on one thread, and processor time is counted
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-from pathlib import Path
 from typing import Any
 
 import torch
-from selection import machine
-from short_queries import turns
 from torch.nn import functional
+from turns import options, record, turns
 
 from todre.evaluate.wide_products import INSTRUCTIONS, linear
-from todre.files import write_atomic
 
 CHANNELS = 576
 OUTPUTS = (1536, 49152)
@@ -50,20 +44,12 @@ def compare(rows: int, outputs: int, rounds: int) -> dict[str, Any]:
 
 def main() -> None:
     """Command line entry."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--output", type=Path, default=Path("results/wide-products.json"))
-    options = parser.parse_args()
+    given = options(__doc__, "results/wide-products.json")
     torch.set_num_threads(1)
     with torch.inference_mode():
-        rows = [compare(count, outputs, options.rounds) for outputs in OUTPUTS for count in ROWS]
+        rows = [compare(count, outputs, given.rounds) for outputs in OUTPUTS for count in ROWS]
     has = torch.cpu.get_capabilities()
-    about = machine("cpu") | {"cores": os.cpu_count(), "load": os.getloadavg()[0]}
-    about |= {name: bool(has.get(name)) for name in INSTRUCTIONS}
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(options.output, json.dumps({"machine": about, "rows": rows}, indent=1) + "\n")
-    for row in rows:
-        print(row)
+    record(given.output, rows, {name: bool(has.get(name)) for name in INSTRUCTIONS})
 
 
 if __name__ == "__main__":

@@ -146,7 +146,8 @@ def test_the_radar_has_a_line_for_each_method_of_either_side():
 
 
 def test_costs_are_measured_as_the_bench_does(run, tmp_path, monkeypatch):
-    def measured(table, loaded, rounds, folder, command, tick):
+    def measured(table, loaded, rounds, folder, command, tick, anew):
+        assert not anew
         values = {"flops_T": 2.0, "memory_GB": 1.0, "samples_per_second": 4.0}
         return [values] * (len(table.rows) - 1) + [None], [""] * (len(table.rows) - 1) + ["it refused."], {}
 
@@ -160,8 +161,8 @@ def test_costs_are_measured_as_the_bench_does(run, tmp_path, monkeypatch):
 def test_force_measures_costs_anew(run, tmp_path, monkeypatch):
     there = []
 
-    def measured(table, loaded, rounds, folder, command, tick):
-        there.append((folder / "bench.json").exists())
+    def measured(table, loaded, rounds, folder, command, tick, anew):
+        there.append(anew)
         (folder / "bench.json").write_text("costs")
         return [{"flops_T": 2.0}] * len(table.rows), [""] * len(table.rows), {}
 
@@ -170,7 +171,7 @@ def test_force_measures_costs_anew(run, tmp_path, monkeypatch):
     assert run(*arguments).code == 0
     assert "--force" in run(*arguments).err
     assert run(*arguments, "--force").code == 0
-    assert there == [False, False]
+    assert there == [False, True]
     assert run(*arguments, "--force", "--dry-run").code == 0
     assert {file.name for file in (tmp_path / "run").iterdir()} == {"bench.json", "result.json", "table.md"}
 

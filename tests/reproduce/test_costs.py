@@ -46,21 +46,6 @@ def test_costs_are_measured_once_and_anew_where_that_is_asked(tmp_path, monkeypa
     arguments = (TABLE, SimpleNamespace(model=None), 1, tmp_path, "todre reproduce", lambda line: None)
     costs.measured(*arguments)
     costs.measured(*arguments)
-    with costs.anew(tmp_path):
-        costs.measured(*arguments)
+    costs.measured(*arguments, anew=True)
     assert seen == [False, True, False]
     assert [file.name for file in tmp_path.iterdir()] == ["bench.json"]
-
-
-def test_earlier_costs_come_back_where_nothing_was_measured(tmp_path):
-    file = tmp_path / "bench.json"
-    with costs.anew(tmp_path):
-        assert not file.exists()
-    assert list(tmp_path.iterdir()) == []
-    file.write_text("earlier")
-    with pytest.raises(FileNotFoundError), costs.anew(tmp_path):
-        file.read_text()
-    assert file.read_text() == "earlier"
-    with costs.anew(tmp_path):
-        file.write_text("later")
-    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("bench.json", "later")]

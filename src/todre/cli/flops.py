@@ -57,12 +57,7 @@ class PromptOptions(OptionRecord):
     ] = None
     visual_tokens: Annotated[
         int | None,
-        typer.Option(
-            "--visual-tokens",
-            min=1,
-            max=MOST,
-            help="Visual tokens of the prompt, instead of --image-size.",
-        ),
+        typer.Option("--visual-tokens", min=1, max=MOST, help="Visual tokens of the prompt, instead of --image-size."),
     ] = None
     text_tokens: Annotated[int, typer.Option("--text-tokens", min=1, max=MOST, help="Other tokens of the prompt.")] = 40
     new_tokens: Annotated[int, typer.Option("--new-tokens", min=1, max=MOST, help="Tokens of the answer.")] = 20
@@ -210,16 +205,19 @@ def _sizes(
             return shape, visual_tokens or tokens, max(tiles, _fewest(shape, visual_tokens or 0))
     if visual_tokens is None:
         raise InvalidValueError(f"The visual tokens of {shape.name} depend on the picture; give --visual-tokens.")
-    merge = shape.projector.merge if shape.projector is not None else 1
-    return shape, visual_tokens, [visual_tokens * merge]
+    return shape, visual_tokens, [_merged(shape, visual_tokens)]
 
 
 def _fewest(shape: ModelShape, visual_tokens: int) -> int:
     """The fewest tiles that yield as many visual tokens."""
     if shape.vision is None or shape.vision.patches is None:
         return 0
-    merge = shape.projector.merge if shape.projector is not None else 1
-    return -(-visual_tokens * merge // shape.vision.patches)
+    return -(-_merged(shape, visual_tokens) // shape.vision.patches)
+
+
+def _merged(shape: ModelShape, visual_tokens: int) -> int:
+    """Patches that so many visual tokens are made of."""
+    return visual_tokens * (shape.projector.merge if shape.projector is not None else 1)
 
 
 def _per_layer(shape: ModelShape, after: int, drop_after: int | None) -> list[int]:

@@ -38,6 +38,12 @@ def check_taken(methods: Sequence[str], option: str, value: object, quiet: bool 
         note(f"{option} changes nothing for {', '.join(without)}", quiet)
 
 
+def is_given(context: typer.Context, name: str) -> bool:
+    """Whether the user set the parameter of that name on the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def check_beside(context: typer.Context, what: str, useful: Collection[str]) -> None:
     """Raise if the user set an option that another one makes useless.
 
@@ -47,8 +53,7 @@ def check_beside(context: typer.Context, what: str, useful: Collection[str]) -> 
         useful: names of the command's parameters that still have an effect.
     """
     for parameter in context.command.params:
-        source = context.get_parameter_source(parameter.name or "")
-        if parameter.name in useful or source is None or source.name != "COMMANDLINE":
+        if parameter.name in useful or not is_given(context, parameter.name or ""):
             continue
         raise typer.BadParameter(f"{what} leaves nothing for {parameter.opts[-1]} to do; leave that out.")
 

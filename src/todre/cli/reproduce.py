@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import typer
@@ -58,35 +57,28 @@ def reproduce(
         raise typer.BadParameter(f"--on {on} and -m {model.model} are two models; give one.")
     if on is not None:
         ask.refuse_folder(on)
-    route = route_of(chosen.kind, on is not None)
-    check_beside(context, f"{chosen.name}{f' --on {on}' if on else ''}", ALWAYS | USED[route])
+    used = USED[route_of(chosen.kind, on is not None)]
+    check_beside(context, f"{chosen.name}{f' --on {on}' if on else ''}", ALWAYS | used)
     folder = output or Path(f"todre-{chosen.name}")
     if not consent.dry_run:
         _check_folder(chosen, folder, (model.model, measure.questions, harness.include_path), force)
     from todre.cli.reproduce_routes import follow
 
-    with _costs_anew(folder) if force and route == "costs" and not consent.dry_run else nullcontext():
-        follow(
-            ReproduceConfig(
-                recipe=chosen,
-                on=on,
-                folder=folder,
-                model=model,
-                consent=consent,
-                scope=scope,
-                harness=harness,
-                shipped=shipped,
-                measure=measure,
-                reporting=reporting,
-            )
+    follow(
+        ReproduceConfig(
+            recipe=chosen,
+            on=on,
+            folder=folder,
+            force=force,
+            model=model,
+            consent=consent,
+            scope=scope,
+            harness=harness,
+            shipped=shipped,
+            measure=measure,
+            reporting=reporting,
         )
-
-
-def _costs_anew(folder: Path) -> AbstractContextManager[None]:
-    """Inside the block, costs are measured again that were finished earlier."""
-    from todre.reproduce.costs import anew
-
-    return anew(folder)
+    )
 
 
 def _check_folder(chosen: Recipe, folder: Path, inputs: tuple[str | Path | None, ...], force: bool) -> None:

@@ -49,6 +49,7 @@ class ReproduceConfig:
         recipe: the table or figure.
         on: the small model that the recipe is measured on; None for a real one.
         folder: where the result goes.
+        force: whether a finished result is replaced.
         model: options of the model; a small one is named by `on`.
         consent: options that say whether the work begins, and whether the user is asked first.
         scope: options that say how much of the table or figure is measured.
@@ -61,6 +62,7 @@ class ReproduceConfig:
     recipe: Recipe
     on: str | None
     folder: Path
+    force: bool
     model: PaperModelOptions
     consent: ConsentOptions
     scope: ScopeOptions

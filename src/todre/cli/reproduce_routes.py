@@ -193,7 +193,7 @@ def _costs(config: ReproduceConfig) -> None:
     with working(config.reporting.silent):
         loaded = replace(config.model, model=model).load(config.reporting.quiet)
         values, reasons, conditions = costs.measured(
-            printed, loaded, rounds, config.folder, command_line(), lambda line: None
+            printed, loaded, rounds, config.folder, command_line(), lambda line: None, anew=config.force
         )
     warnings.append("Costs are of one prompt of random pixels, not of POPE's; performance is what v1-table1 measures.")
     description = Description(

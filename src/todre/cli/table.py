@@ -12,7 +12,7 @@ from todre.cli import options as opt
 from todre.cli import reading_options as ask
 from todre.cli.budget_options import AtBudget
 from todre.cli.console import note, show_text
-from todre.cli.ignored_options import check_beside
+from todre.cli.ignored_options import check_beside, is_given
 from todre.cli.options import Verbosity
 from todre.cli.parsers import one_of
 from todre.errors import InvalidValueError
@@ -91,8 +91,7 @@ def table(
         check_beside(context, "--hard", {each.name or "" for each in context.command.params} - _USELESS_BESIDE_HARD)
     elif columns == COLUMNS[0] and retain is not None:
         raise typer.BadParameter("--retain would change nothing, because columns are budgets; add --columns tasks.")
-    chosen = context.get_parameter_source("measure")
-    if against is not None and measure != DIFFERENCE and chosen is not None and chosen.name == "COMMANDLINE":
+    if against is not None and measure != DIFFERENCE and is_given(context, "measure"):
         raise typer.BadParameter(f"--against shows differences, and --measure says {measure}; leave one of them out.")
     kind = _format(form, output)
     if output is not None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,34 +16,20 @@ from todre.reproduce.outcome import Measured
 if TYPE_CHECKING:
     from todre.loading.model import Loaded
 
-_DOCUMENT = "bench.json"
-
-
-@contextmanager
-def anew(folder: Path) -> Iterator[None]:
-    """Let costs be measured anew inside the block, whatever the folder holds of them.
-
-    What it held comes back if nothing was measured.
-    """
-    file, aside = folder / _DOCUMENT, folder / f".{_DOCUMENT}.earlier"
-    if file.is_file():
-        os.replace(file, aside)
-    try:
-        yield
-    finally:
-        if file.exists():
-            aside.unlink(missing_ok=True)
-        elif aside.exists():
-            os.replace(aside, file)
-
 
 def measured(
-    table: Table, loaded: Loaded, rounds: int, folder: Path, command: str, tick: Callable[[str], None]
+    table: Table,
+    loaded: Loaded,
+    rounds: int,
+    folder: Path,
+    command: str,
+    tick: Callable[[str], None],
+    anew: bool = False,
 ) -> tuple[list[Measured | None], list[str], dict[str, Any]]:
     """The measured costs of a table's rows.
 
     Returns (values of each row, reason for each row without values, conditions). The document of `todre bench` stays in
-    the folder, and is not measured again, unless inside `anew`.
+    the folder, and goes on where it was stopped; one that is finished is not measured again.
 
     Args:
         table: a table of kind `efficiency`.
@@ -54,6 +38,7 @@ def measured(
         folder: folder of the reproduction.
         command: the typed command.
         tick: function that is called with a text on what is measured next.
+        anew: whether to begin again, whatever the folder holds. What it held stays until the first row is there.
     """
     from todre.bench.run import Source, run
 
@@ -61,7 +46,7 @@ def measured(
     settings = replace(Settings(), new_tokens=(costs.new_tokens,), rounds=rounds, oracle=False)
     document = run(
         Source(loaded.model, loaded), costs.subjects(certain=False), settings.cells(), settings.how_often(),
-        output=folder / _DOCUMENT, resume=True, leave_out=True, command=command, extra={"table": table.id},
+        output=folder / "bench.json", resume=not anew, leave_out=True, command=command, extra={"table": table.id},
         tick=tick,
     )  # fmt: skip
     by_name = {row["subject"]: row for row in document["rows"] if row["kind"] != "oracle"}

@@ -45,13 +45,19 @@ def why_not(name: str) -> str | None:
     return None
 
 
+def _inside(cls: type[Method]) -> tuple[str, ...]:
+    """Settings of a class that it reads inside the LLM alone."""
+    return STAGE_2 if issubclass(cls, ToDRE) else ()
+
+
 def _twin(entry: registry.Entry) -> str:
     """The first method that is the same before the LLM, often the method itself."""
-    if not issubclass(entry.cls, ToDRE):
+    inside = _inside(entry.cls)
+    if not inside:
         return entry.name
 
     def before_llm(one: registry.Entry) -> dict[str, Any]:
-        return {key: value for key, value in one.create().to_dict().items() if key not in STAGE_2}
+        return {key: value for key, value in one.create().to_dict().items() if key not in inside}
 
     others = (registry.entry(name) for name in registry.names())
     alike = (other for other in others if other.cls is entry.cls and "select" in other.card.acts)
@@ -88,9 +94,7 @@ def create(name: str, retain: float, positions: str, options: Mapping[str, Any])
             f"The option {settled!r} of method {name!r} is settled in vLLM, as {fixed[settled]!r}; leave it out."
         )
     check_names(f"Method {name!r}", "setting", list(options), settings)
-    inside = next(
-        (option for option in options if issubclass(registry.entry(name).cls, ToDRE) and option in STAGE_2), None
-    )
+    inside = next((option for option in options if option in _inside(registry.entry(name).cls)), None)
     if inside is not None:
         raise InvalidValueError(
             f"The option {inside!r} of method {name!r} is for stage 2, which vLLM does not run; leave it out, or serve "
@@ -123,8 +127,7 @@ def name_and_options(method: Method) -> tuple[str, float, dict[str, Any]]:
         )
     values = method.to_dict()
     retain = values.pop("retain")
-    inside = STAGE_2 if isinstance(method, ToDRE) else ()
-    settled = ("method", "per", "positions", "stages", *inside)
+    settled = ("method", "per", "positions", "stages", *_inside(type(method)))
     return method.name, retain, {name: value for name, value in values.items() if name not in settled}
 
 
