@@ -22,7 +22,8 @@ def text_of(body):
 class FakeServer:
     """Answers `echo: TEXT`; `plan(text, times)` may return a status, "drop", "garbage" or seconds to wait instead.
 
-    `wait` is the `Retry-After` of errors, which else ask for 20 milliseconds.
+    `wait` is the `Retry-After` of errors, which else ask for 20 milliseconds. The first `together` requests are
+    answered when all of them are open, or after a minute.
 
     Attributes:
         bodies: every request's body, in order.
@@ -30,8 +31,8 @@ class FakeServer:
         most_at_once: the most requests that were open at one time.
     """
 
-    def __init__(self, plan=lambda text, times: None, answer=None, models=("served",), wait=None):
-        self.plan, self.answer, self.models, self.wait = plan, answer, models, wait
+    def __init__(self, plan=lambda text, times: None, answer=None, models=("served",), wait=None, together=1):
+        self.plan, self.answer, self.models, self.wait, self.together = plan, answer, models, wait, together
         self.bodies, self.keys, self.times = [], [], Counter()
         self.open = self.most_at_once = 0
         self.app = FastAPI()
@@ -50,9 +51,15 @@ class FakeServer:
         self.open += 1
         self.most_at_once = max(self.most_at_once, self.open)
         try:
+            await self._meet()
             return await self._respond(request, body, text)
         finally:
             self.open -= 1
+
+    async def _meet(self):
+        until = time.monotonic() + 60
+        while self.most_at_once < self.together and time.monotonic() < until:
+            await asyncio.sleep(0.002)
 
     async def _respond(self, request, body, text):
         what = self.plan(text, self.times[text])

@@ -89,12 +89,10 @@ def test_budgets_by_kind_of_server(folder):
 
 
 def test_many_requests_are_in_flight_and_no_more_than_allowed(folder):
-    server = FakeServer(lambda text, times: 0.05)
-    started = time.monotonic()
+    server = FakeServer(together=8)
     found = answered(folder, server, rows(40), concurrency=8)
     assert len(found) == 40
     assert server.most_at_once == 8
-    assert time.monotonic() - started < 40 * 0.05 + 30  # far less where nothing else runs; only a hang is an error here
 
 
 def test_few_rows_are_read_ahead(folder):

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 from cli.everything import commands
@@ -65,14 +64,12 @@ def test_completion_is_shown_and_installed(tmp_path):
 
 @pytest.mark.parametrize("words", [("--help",), ("models",), ("models", "--json"), ("methods",), ("--version",)])
 def test_lists_and_help_come_at_once(words):
-    """Processor time, which others on the machine do not change, and no torch among what was imported."""
-    code = "import sys; from todre.cli import main\ntry: main()\nfinally: sys.exit(9) if 'torch' in sys.modules else 0"
-    before, started = os.times(), time.monotonic()
+    """Nothing that takes long to import is imported."""
+    heavy = ("torch", "transformers", "numpy", "PIL", "matplotlib", "av", "huggingface_hub", "fastapi")
+    ended = f"sys.exit(9 * any(name in sys.modules for name in {heavy}))"
+    code = f"import sys; from todre.cli import main\ntry: main()\nfinally: {ended}"
     done = process(sys.executable, "-c", code, *words)
-    after = os.times()
     assert done.returncode == 0
-    assert after.children_user + after.children_system - before.children_user - before.children_system < 1.5
-    assert time.monotonic() - started < 30
 
 
 def test_table_of_architectures_is_what_the_families_say():
