@@ -7,24 +7,10 @@ All steps together take many hours of two cores; without a name, all are run in 
 
 from __future__ import annotations
 
-import argparse
-import hashlib
-import json
-import os
-import shlex
-import shutil
-import subprocess
-import sys
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from steps import ROOT, Step, run_named
 
 from todre import smol
-from todre.files import new_folder, write_atomic
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "results"
 BUDGETS = "0.5,0.25,0.1,0.05,0.02"
 NUMBERS = ("--dtype", "float32")
 """Of instruments and times, as on the other pages about them."""
@@ -33,21 +19,6 @@ RUN = ("--dtype", "bfloat16", "--processes", "2")
 /proc/cpuinfo answer about 1.5 times as fast as in float32, other x86 processors a little slower than in it."""
 SAFER = ("todre-ahead", "todre-ahead-all", "todre-last", "todre-floor", "todre-horizon")
 """Presets that guard version 1's stage 2."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One measurement.
-
-    Attributes:
-        words: of the command, after the Python that runs this; WORK stands for the step's own folder.
-        made: files under that folder → names in results/.
-        model: the model that it is about.
-    """
-
-    words: tuple[str, ...]
-    made: Mapping[str, str]
-    model: str = smol.SMOL
 
 
 def card(model: str) -> Step:
@@ -146,50 +117,5 @@ STEPS: dict[str, Step] = {
 }
 
 
-def stamp(step: Step) -> str:
-    """SHA-256 of a step's words and of its model's trained part."""
-    part = smol.part_path(step.model).read_bytes()
-    return hashlib.sha256(json.dumps(step.words).encode() + part).hexdigest()
-
-
-def run(name: str, work: Path) -> int:
-    """Run a step unless it is done; returns its exit code."""
-    step, folder = STEPS[name], work / name
-    done = folder / "done"
-    if done.exists() and done.read_text(encoding="utf-8") == stamp(step):
-        print(f"{name} is done already")
-        return 0
-    new_folder(folder, parents=True)
-    shown = os.path.relpath(folder, ROOT)  # results name their command
-    words = [word.replace("WORK", shown) for word in step.words]
-    print(f"{name}: {shlex.join(['python', *words])}", flush=True)
-    begun = time.monotonic()
-    code = subprocess.run([sys.executable, *words], cwd=ROOT, check=False).returncode
-    if code:
-        return code
-    for made, result in step.made.items():
-        if (folder / made).exists():
-            shutil.copyfile(folder / made, RESULTS / result)
-    write_atomic(done, stamp(step))
-    print(f"{name} took {(time.monotonic() - begun) / 60:.1f} minutes", flush=True)
-    return 0
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the named steps; returns the exit code of the first that failed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("steps", nargs="*", metavar="STEP", help=f"of {', '.join(STEPS)}")
-    parser.add_argument("--work", type=Path, default=ROOT / "runs" / "smol", help="folder of unfinished work")
-    given = parser.parse_args(arguments)
-    unknown = [name for name in given.steps if name not in STEPS]
-    if unknown:
-        parser.error(f"{unknown[0]} is no step; name some of {', '.join(STEPS)}.")
-    for name in given.steps or STEPS:
-        code = run(name, given.work.resolve())
-        if code:
-            return code
-    return 0
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_named(STEPS, str(__doc__), ROOT / "runs" / "smol"))
