@@ -183,14 +183,18 @@ def test_several_processes_end_together_and_leave_nothing_behind(tmp_path):
     words = ["--tasks", "scenes-colour", "--limit", "200", "--group-size", "2", "--methods", "all", "--processes", "2"]
     command = [sys.executable, "-m", "todre", "eval", *words, "--output", tmp_path / "run"]
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    answers, deadline = tmp_path / "run" / "answers.jsonl", time.monotonic() + 90
-    while running.poll() is None and time.monotonic() < deadline:
-        if answers.exists() and answers.read_text().count("\n") > 1:
-            break
-        time.sleep(0.05)
-    os.killpg(running.pid, signal.SIGINT)
-    _, err = running.communicate(timeout=60)
-    assert (running.returncode, err) == (130, "interrupted\n")
-    while group_lives(running.pid) and time.monotonic() < deadline + 30:
-        time.sleep(0.05)  # multiprocessing's own last process takes a moment
-    assert not group_lives(running.pid)
+    try:
+        answers, deadline = tmp_path / "run" / "answers.jsonl", time.monotonic() + 90
+        while running.poll() is None and time.monotonic() < deadline:
+            if answers.exists() and answers.read_text().count("\n") > 1:
+                break
+            time.sleep(0.05)
+        os.killpg(running.pid, signal.SIGINT)
+        _, err = running.communicate(timeout=60)
+        assert (running.returncode, err) == (130, "interrupted\n")
+        while group_lives(running.pid) and time.monotonic() < deadline + 30:
+            time.sleep(0.05)  # multiprocessing's own last process takes a moment
+        assert not group_lives(running.pid)
+    finally:
+        if group_lives(running.pid):
+            os.killpg(running.pid, signal.SIGKILL)
