@@ -12,7 +12,7 @@ QUANTISATION := .venv-quantisation
 QUANTISATION_READY := $(QUANTISATION)/.ready-stamp
 LMMS := .venv-lmms
 LMMS_READY := $(LMMS)/.ready-stamp
-# Large tables, graphs and pages: `make test` runs them without coverage, which the other tests have enough of.
+# Large tables, graphs and pages: `make coverage` leaves them out, since the other tests reach as much.
 TABLES := tests/families tests/contract tests/docs $(addprefix tests/methods/test_, \
 	matrix.py allocation.py ambient.py fields_fuzzed.py) tests/files/test_hostile.py $(addprefix tests/runtime/test_, \
 	backends.py compiled.py contract.py generate.py image_last.py nested.py padding.py placed.py prefill.py \
@@ -36,7 +36,7 @@ PINS := .venv-pins
 PINNED := --constraint constraints.txt --build-constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-torchvision test-triton test-quantisation test-lmms test-vllm test-ray test-page test-lowest test-newest test-wheel test-kill lint type format docs notebook bench bench-gpu bench-third-party figures pins
+.PHONY: help demo check test coverage test-torchvision test-triton test-quantisation test-lmms test-vllm test-ray test-page test-lowest test-newest test-wheel test-kill lint type format docs notebook bench bench-gpu bench-third-party figures pins
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -44,10 +44,12 @@ help:  ## list the targets
 demo: $(READY)  ## compare methods on a shipped scene and a shipped photograph; writes demo-output/demo.png
 	$(BIN)/todre demo --output demo-output --force
 
-# Coverage makes what it watches almost half slower, and compiling far more, so what only runs the same code once more
-# runs without it.
-test: $(READY)  ## run the tests on two processes, with coverage of all but large tables, graphs and pages
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(TABLES)
+test: $(READY)  ## run the tests on two processes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+# Apart from the tests, because watching takes as long again as what it watches; what only runs the same code once more
+# is left out.
+coverage: $(READY)  ## run the tests but for large tables, graphs and pages, and show which lines they reach
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(addprefix --ignore=,$(TABLES)) \
 		--cov --cov-report=term:skip-covered --cov-fail-under=90
 

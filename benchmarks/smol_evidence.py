@@ -112,7 +112,7 @@ STEPS: dict[str, Step] = {
     "wordings": board(smol.SMOL, "wordings", 60, "todre,random", "smol-wordings", "0.25,0.1"),
     "leaderboard-1": board(smol.SMOL_1, "scenes", 52, FEW, "leaderboard-smol-1", "0.25,0.1,0.05,0.02"),
     "v1-table4": table("v1-table4", 100),
-    "v1-table5": table("v1-table5", 100),
+    "v1-table5": table("v1-table5", 50),
     "v1-table6": table("v1-table6", 100),
 }
 
