@@ -202,7 +202,8 @@ def test_an_answer_that_was_cut_says_so(loaded, picture, monkeypatch):
     walk(loaded, picture, wish, cells.append, lambda: False)
     assert "cut" not in strip(cells)
     monkeypatch.setattr(answering, "SETTINGS", Settings(max_new_tokens=1))
-    assert "<p>cut after 1 tokens; " in cards.card(loaded, picture, *last(asked(loaded, picture, wish)))
+    cut = cards.card(loaded, picture, *last(asked(loaded, picture, wish)))
+    assert "<p>cut after 1 tokens; answers on this page are no longer</p>" in cut
     cells.clear()
     walk(loaded, picture, wish, cells.append, lambda: False)
     text = strip(cells)

@@ -98,7 +98,7 @@ def ask(
         return
     show_text(answered.text)
     note(f"{answered.summary}, {answered.timings.total:.0f} ms", reporting.quiet)
-    for sentence in answered.notes:
+    for sentence in answered.notes(opt.LONGER):
         note(sentence, reporting.quiet)
     say_if_toy(loaded, reporting.quiet)
     if overlay is not None:

@@ -185,8 +185,7 @@ def _ask(session: Session, question: Question, out: TextIO, verbosity: Verbosity
     if reply.unknown:
         note(f"the model does not know: {', '.join(reply.unknown)}", verbosity.quiet)
     if reply.cut:
-        more = "--max-new-tokens allows more, as far as the model has positions"
-        note(f"cut after {reply.new_tokens} tokens; {more}, which /reset gives back", verbosity.quiet)
+        note(f"cut after {reply.new_tokens} tokens; {opt.LONGER}, which /reset gives back", verbosity.quiet)
     note(summary(reply) + (", stopped" if reply.stopped else ""), verbosity.quiet)
     for warning in reply.report.notes:
         note(warning, verbosity.quiet)

@@ -101,7 +101,7 @@ def compare(
     show_text(question)
     _show_answers(answers, left_out)
     for name, each in answers:
-        for sentence in (*each.shown.sentences, *each.notes):
+        for sentence in (*each.shown.sentences, *each.notes(opt.LONGER)):
             note(f"{name}: {sentence}", reporting.quiet)
     say_if_toy(loaded, reporting.quiet)
     if output is not None:

@@ -74,6 +74,8 @@ Seed = Annotated[
 ]
 """None where the user set none, so that the method of a file keeps its own."""
 NewTokens = Annotated[int, typer.Option("--max-new-tokens", min=1, max=MOST, help="Longest answer, in tokens.")]
+LONGER = "--max-new-tokens allows more, as far as the model has positions"
+"""How an answer that was cut could be longer."""
 Force = Annotated[bool, typer.Option("--force", help="Replace an earlier result; never a file that is read.")]
 AllowUrls = Annotated[
     bool, typer.Option("--allow-urls", help="Fetch pictures at http and https addresses; without it, none is fetched.")

@@ -15,6 +15,7 @@ from todre.page.clips import sheet, still
 from todre.report import PruningReport, format_bytes
 from todre.running import Answer, Media
 
+LONGER = "answers on this page are no longer"
 HINT = "Point at a token, or click on it, to see its place."
 
 
@@ -40,7 +41,7 @@ def card(loaded: Loaded, picture: Media, outcome: Outcome) -> str:
         f'<article class="todre-card" data-state="done" data-method="{escape(outcome.name)}">{head}'
         f"{_answer(escape(answered.text) or '(nothing)')}{drawing(loaded, picture, outcome)}{_facts(answered)}"
         f"{svg.layer_bars(answered.report.visual_tokens_per_layer[0], before)}"
-        f"{svg.time_bar(answered.timings.to_dict())}{noted(answered.notes)}</article>"
+        f"{svg.time_bar(answered.timings.to_dict())}{noted(answered.notes(LONGER))}</article>"
     )
 
 

@@ -74,10 +74,13 @@ class Answer:
         """What was kept, in one line."""
         return "; ".join(self.shown.sentences) or self.report.summary
 
-    @property
-    def notes(self) -> list[str]:
-        """What a reader should know beside the answer, a sentence each."""
-        cut = f"cut after {self.new_tokens} tokens; --max-new-tokens allows more, as far as the model has positions"
+    def notes(self, longer: str) -> list[str]:
+        """What a reader should know beside the answer, a sentence each.
+
+        Args:
+            longer: how an answer that was cut could be longer, in the words of whoever shows it.
+        """
+        cut = f"cut after {self.new_tokens} tokens; {longer}"
         return [cut] * (self.ended == "length") + self.report.notes
 
     def to_dict(self) -> dict[str, Any]:
