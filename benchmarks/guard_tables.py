@@ -1,8 +1,9 @@
-"""Tables of docs/auto.md in Markdown, from what `benchmarks/guard_documents.py` measured on smol, by name.
+"""Tables of docs/auto.md in Markdown, from what `guard_documents.py` and `budget_boards.py` measured, by name.
 
 python benchmarks/guard_tables.py budgets     automatic and fixed budgets on scenes and on documents
 python benchmarks/guard_tables.py guard       what a guard that was fitted on other pictures does there
 python benchmarks/guard_tables.py signals     how each signal goes with the loss
+python benchmarks/guard_tables.py boards      what the guard changes for each method on the boards of budgets
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from measured_tables import print_table
 from todre.reading.formats import interval_text, markdown_text, pipe_table
 from todre.reading.results import Interval
 
-RESULT = Path(__file__).resolve().parents[1] / "results" / "guard-smol.json"
+RESULTS = Path(__file__).resolve().parents[1] / "results"
 KINDS = {"scenes": "scenes", "pages": "documents"}
 GUARDED = "todre@0.1"
 """The condition that a guard was put on."""
 
 
-def read() -> dict[str, Any]:
-    """The committed result."""
-    found: dict[str, Any] = json.loads(RESULT.read_text(encoding="utf-8"))
+def read(name: str = "guard-smol") -> dict[str, Any]:
+    """A committed result."""
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
     return found
 
 
@@ -89,7 +90,24 @@ def signals() -> str:
     return pipe_table(["signal", "correlation with the loss"], lines)
 
 
-TABLES: dict[str, Callable[[], str]] = {made.__name__: made for made in (budgets, guard, signals)}
+def boards() -> str:
+    """Loss with a tenth without the guard and with it, by method, on both boards."""
+    lines = []
+    for kind in ("scenes", "documents"):
+        plain, guarded = (
+            {label(row): row for row in read(f"budgets-{name}")["rows"]} for name in (kind, f"{kind}-guarded")
+        )
+        every = plain["none"]["visual_tokens"]
+        for name in [name for name in guarded if name != "none"]:
+            before, after = (rows[name]["visual_tokens"] for rows in (plain, guarded))
+            whole = (after - before) / (every - before)  # a picture keeps its tenth or everything
+            losses = [text(rows[name]["against_none"]["difference"]) for rows in (plain, guarded)]
+            tokens = f"{before:.0f} → {after:.0f}"
+            lines.append([kind, markdown_text(str(guarded[name]["name"])), *losses, f"{100 * whole:.1f} %", tokens])
+    return pipe_table(["", "method", "a tenth kept", "with the guard", "left whole", "visual tokens"], lines)
+
+
+TABLES: dict[str, Callable[[], str]] = {made.__name__: made for made in (budgets, guard, signals, boards)}
 
 
 def main(arguments: list[str] | None = None) -> int:
