@@ -198,7 +198,7 @@ ANALYSIS = tuple(
         f"results/analysis-{name}.json",
         functools.partial(instrument, name.removesuffix("-smol")),
     )
-    for name in ("migration", "migration-smol", "horizon", "redundancy", "calibrate")
+    for name in ("migration", "migration-smol", "horizon", "horizon-smol", "redundancy", "calibrate")
 )
 KEPT = (
     Made("docs/images/demo.png", "docs/images/demo.json", demo, levels=24),
