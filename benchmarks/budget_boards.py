@@ -14,7 +14,7 @@ from todre import smol, tiny
 TINY = tiny.names()[0]
 METHODS = (
     "scope,mmtok,ivc-prune,vscan,flowcut,autoprune,prunesid,erase,agile-threshold,todre,todre-v1,divprune,mmr,"
-    "cls-top-k,random,downsample:retain=0.5,todre:retain=0.5"
+    "cls-top-k,random,results/fitted/downsample-half.json,results/fitted/todre-half.json"
 )
 """What was added with automatic budgets, and what the findings speak of most.
 
