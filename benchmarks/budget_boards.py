@@ -39,7 +39,8 @@ def guarded(questions: tuple[str, ...], name: str, guard: str) -> Step:
 def _eval(questions: tuple[str, ...], name: str, *words: str) -> Step:
     made = {"run/result.json": f"budgets-{name}.json", "run/timings.json": f"budgets-{name}-timings.json"}
     run = ("--leave-out", "--group-size", "26", "--processes", "2", "--output", "WORK/run")
-    return Step(("-m", "todre", "eval", *questions, *words, *run), made, questions[1])
+    model = questions[questions.index("-m") + 1]
+    return Step(("-m", "todre", "eval", *questions, *words, *run), made, model)
 
 
 STEPS = {

@@ -138,7 +138,7 @@ def test_a_slow_host_is_left(web):
         reading = replace(WEBBED, web=replace(WEB, seconds=0.3))
         began = time.monotonic()
         refused(lambda: open_picture(f"http://127.0.0.1:{silent.getsockname()[1]}/a.png", reading), "0.3 seconds")
-        assert time.monotonic() - began < 60  # a hang
+        assert time.monotonic() - began < 5
 
 
 def test_the_public_internet_leads_nowhere_else(web):
