@@ -44,7 +44,13 @@ def made_up(seed, count=24):
         radius = float(draw.random())
         records.append(
             {"picture": str(number), "task": "a" if number % 2 else "b", "none": 1.0, "kept": 0.1}
-            | {"pruned": float(radius < 0.6), "radius": radius, "rank": float(draw.random()), "entropy": None}
+            | {
+                "pruned": float(radius < 0.6),
+                "radius": radius,
+                "rank": float(draw.random()),
+                "text": None,
+                "entropy": None,
+            }
         )
     return records
 

@@ -268,7 +268,10 @@ def test_a_guard_looks_at_every_row_and_the_line_says_what_it_saw(answering, wor
     pruned = replied(work, values)
     assert pruned.guarded is None
     whole = asked(loaded, [open_image(folder / "3.png")], QUESTION, 1.0)
-    for guard in (todre.Guard(radius=0.01, rank=None), todre.Guard(action="refuse", radius=0.01, rank=None)):
+    for guard in (
+        todre.Guard(radius=0.01, rank=None, text=None),
+        todre.Guard(action="refuse", radius=0.01, rank=None, text=None),
+    ):
         watched = dataclasses.replace(answering, guard=guard.to_dict())
         assert watched.conditions() == answering.conditions() | {"guard": guard.to_dict()}
         with warnings.catch_warnings():

@@ -280,8 +280,8 @@ def test_an_answer_that_was_thought_over_is_followed_by_others(toy, scenes, monk
 
 def test_a_guard_looks_at_the_pictures_of_every_turn(toy, session, scenes, recwarn):
     """Refused pictures answer as they do without pruning; a warning changes nothing but the report."""
-    refusing = todre.Guard(action="refuse", radius=0.01, rank=None)
-    warning = todre.Guard(action="warn", radius=0.01, rank=None)
+    refusing = todre.Guard(action="refuse", radius=0.01, rank=None, text=None)
+    warning = todre.Guard(action="warn", radius=0.01, rank=None, text=None)
     whole, pruned = session(method="none"), session(retain=0.05)
     refused, warned = session(retain=0.05, guard=refusing), session(retain=0.05, guard=warning)
     for text, paths in ((FIRST, scenes[:1]), (SECOND, scenes[1:])):

@@ -26,7 +26,7 @@ def test_ask_takes_an_automatic_budget_and_a_guard(run, picture, tmp_path):
     assert found["auto_budgets"][0] < found["visual_tokens"]["before"]
     assert (found["guard"], found["guarded"]) == (None, [])
     file = tmp_path / "guard.json"
-    save(todre.Guard(action="refuse", radius=0.01, rank=None), file)
+    save(todre.Guard(action="refuse", radius=0.01, rank=None, text=None), file)
     for guard, whole in ((file, True), ("warn", False)):
         result = run("ask", picture, QUESTION, "--retain", "3", "--guard", guard, "--device", "cpu", "--json")
         assert result.code == 0, result.err
@@ -134,7 +134,7 @@ def test_what_cannot_be_used_is_one_sentence(run, picture, arguments, sentence):
 
 def test_a_batch_takes_a_guard_which_is_one_of_its_settings(run, picture, tmp_path):
     output, file = tmp_path / "out.jsonl", tmp_path / "guard.json"
-    save(todre.Guard(action="refuse", radius=0.01, rank=None), file)
+    save(todre.Guard(action="refuse", radius=0.01, rank=None, text=None), file)
     words = ("batch", picture, "--question", QUESTION, "--output", output, "--retain", "3", "--device", "cpu")
     assert run(*words, "--guard", file).code == 0
     (line,) = map(json.loads, output.read_text().splitlines())

@@ -55,7 +55,7 @@ def test_every_answer_is_that_of_running_prompts_whole(groups, loaded, monkeypat
 def test_prefixes_of_different_lengths_share_nothing_wrong(groups, loaded, monkeypatch, size):
     """An automatic budget keeps another number of tokens of each picture, so that rows are padded."""
     for layers in ((1,), (3,)):
-        method = todre.ToDRE(retain=AutoBudget(threshold=0.6, floor=2), layers=layers, threshold=0.9)
+        method = todre.ToDRE(retain=AutoBudget(threshold=0.6, floor=2, text=None), layers=layers, threshold=0.9)
         found, _ = Asker(loaded, groups, size).answer(0, Condition("c", method))
         with monkeypatch.context() as patch:
             patch.setattr(asking.Asker, "_beginnings", lambda self, *args: None)

@@ -19,7 +19,7 @@ from todre.methods.auto_budget import AutoBudget
 from todre.runtime.selection import choose
 from todre.vllm.served_methods import name_and_options
 
-AUTO = AutoBudget(threshold=0.6, floor=3)
+AUTO = AutoBudget(threshold=0.6, floor=3, text=None)
 SELECTING = [
     name
     for name in registry.names()
@@ -43,7 +43,7 @@ def rows(model):
 def test_a_picture_gets_the_same_count_alone_as_in_a_batch(models, kind, rule):
     model = models(kind, "sdpa")
     samples, inputs = rows(model)
-    method = todre.ToDRE(retain=AutoBudget(rule=rule, threshold=0.7, floor=2), stages=(1,))
+    method = todre.ToDRE(retain=AutoBudget(rule=rule, threshold=0.7, floor=2, text=None), stages=(1,))
     with todre.prune(model, method) as report:
         model(**inputs)
         budgets, kept, after = report.auto_budgets, report.kept, report.visual_tokens_after

@@ -21,8 +21,8 @@ from todre.runtime.selection import choose
 from todre.tensors.token_facts import Signal
 
 METHOD = todre.ToDRE(retain=0.1, stages=(1,))
-NEVER = todre.Guard(radius=2.0, rank=1e300, entropy=1.0)
-ALWAYS = todre.Guard(action="refuse", radius=0.0, rank=None)
+NEVER = todre.Guard(radius=2.0, rank=1e300, text=1.0, entropy=1.0)
+ALWAYS = todre.Guard(action="refuse", radius=0.0, rank=None, text=None)
 
 
 def inputs_of(model):
@@ -73,7 +73,7 @@ def test_one_picture_of_a_row_is_left_whole_and_the_other_pruned(models):
     inputs = inputs_of(model)
     _, plain = forward(model, inputs, METHOD, NEVER)
     first, second = (seen.radius for seen in plain.guarded[1])
-    guard = todre.Guard(action="refuse", radius=(first + second) / 2, rank=None)
+    guard = todre.Guard(action="refuse", radius=(first + second) / 2, rank=None, text=None)
     _, report = forward(model, inputs, METHOD, guard)
     whole, pruned = (0, 1) if first > second else (1, 0)
     found = report.guarded[1]
@@ -106,7 +106,9 @@ def test_a_guarded_picture_gets_its_floor(models, floor, share):
     model = models("next-llama")
     inputs = inputs_of(model)
     for method in (METHOD, todre.ToDRE(retain="auto", stages=(1,)), todre.ToDRE(retain=0.1, per="image", stages=(1,))):
-        _, report = forward(model, inputs, method, todre.Guard(action="refuse", radius=0.0, rank=None, floor=floor))
+        _, report = forward(
+            model, inputs, method, todre.Guard(action="refuse", radius=0.0, rank=None, text=None, floor=floor)
+        )
         for row in report.guarded:
             for seen in row:
                 least = round(share * seen.tokens) if share else min(floor, seen.tokens)
@@ -117,7 +119,9 @@ def test_a_picture_above_its_floor_stays_as_it_is(models):
     model = models("next-llama")
     inputs = inputs_of(model)
     expected, plain = forward(model, inputs, METHOD)
-    got, report = forward(model, inputs, METHOD, todre.Guard(action="refuse", radius=0.0, rank=None, floor=1))
+    got, report = forward(
+        model, inputs, METHOD, todre.Guard(action="refuse", radius=0.0, rank=None, text=None, floor=1)
+    )
     assert torch.equal(got, expected)
     assert report.kept == plain.kept
     assert all(seen.above and seen.left == seen.kept for row in report.guarded for seen in row)
@@ -128,7 +132,7 @@ def test_a_warning_is_one_sentence_and_the_answer_that_of_no_guard(models):
     inputs = inputs_of(model)
     expected, _ = forward(model, inputs, METHOD)
     with pytest.warns(GuardWarning) as warned:
-        got, report = forward(model, inputs, METHOD, todre.Guard(radius=0.0, rank=None))
+        got, report = forward(model, inputs, METHOD, todre.Guard(radius=0.0, rank=None, text=None))
     assert torch.equal(got, expected)
     (one,) = warned
     seen = report.guarded[0][0]
@@ -197,7 +201,7 @@ def test_a_floor_asks_a_merging_method_again():
         def select(self, visual):
             return Selection(super().select(visual), visual.embeddings * 2)
 
-    guard = todre.Guard(action="refuse", radius=0.0, rank=None, floor=12)
+    guard = todre.Guard(action="refuse", radius=0.0, rank=None, text=None, floor=12)
     found = choose(Doubling(retain=3), sample, guard)
     assert len(found.keep) == 12
     assert torch.equal(found.embeddings[found.keep], 2 * sample.embeddings[found.keep])
@@ -213,7 +217,10 @@ def test_methods_that_do_not_choose_before_the_llm_are_refused(models, name):
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: todre.Guard(radius=None, rank=None), r"A Guard without radius, rank and entropy sees nothing; .*"),
+        (
+            lambda: todre.Guard(radius=None, rank=None, text=None),
+            r"A Guard without radius, rank, text and entropy sees nothing; .*",
+        ),
         (lambda: todre.Guard(floor=0.5), r"Guard\.floor=0\.5 would change nothing with action='warn'; .*"),
         (lambda: todre.Guard(radius=3), r"Guard\.radius must be a distance .* 2.*, not 3"),
         (lambda: todre.Guard(action="stop"), r"Guard\.action must be one of warn, refuse, not 'stop'"),
@@ -232,7 +239,7 @@ def test_what_is_no_guard_is_one_sentence(make, sentence):
 
 
 def test_a_guard_is_kept_in_a_file(tmp_path):
-    guard = todre.Guard(action="refuse", radius=0.25, rank=None, floor=0.5)
+    guard = todre.Guard(action="refuse", radius=0.25, rank=None, text=None, floor=0.5)
     guards.save(guard, tmp_path / "guard.json")
     assert guards.load(tmp_path / "guard.json") == guard
     (tmp_path / "wrong.json").write_text('{"radius": "far"}')

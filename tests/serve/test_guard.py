@@ -13,8 +13,8 @@ from todre.serve.limits import Limits
 from todre.serve.method_choice import MethodChoice
 from todre.serve.refusals import RefusedError
 
-SEES_ALL = todre.Guard(radius=0.01, rank=None)
-ALWAYS = todre.Guard(action="refuse", radius=0.01, rank=None, floor=0.5)
+SEES_ALL = todre.Guard(radius=0.01, rank=None, text=None)
+ALWAYS = todre.Guard(action="refuse", radius=0.01, rank=None, text=None, floor=0.5)
 
 
 @pytest.fixture(scope="module")

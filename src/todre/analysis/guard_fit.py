@@ -30,11 +30,12 @@ from todre.methods.base import Method, NoPruning
 from todre.methods.guard import Guard, save
 from todre.pruning import prune
 
-SIGNALS = ("radius", "rank", "entropy")
+SIGNALS = ("radius", "rank", "text", "entropy")
 """Signals of a guard, by name of their field."""
-_WATCHING = Guard(radius=2.0, rank=1e300, entropy=1.0)
+_WATCHING = Guard(radius=2.0, rank=1e300, text=1.0, entropy=1.0)
 """A guard that looks at every signal, and whose thresholds nothing exceeds."""
 _MOST_POINTS = 24
+_SHARES = ("text", "entropy")  # their thresholds lie above 0
 Floats = NDArray[np.float64]
 
 
@@ -150,7 +151,7 @@ def thresholds(records: Sequence[Record], signal: str) -> list[float]:
     A picture is left whole where its signal is above. Above the highest value none is, below the lowest all are.
     """
     seen = sorted({record[signal] for record in records if record[signal] is not None})
-    if not seen or (signal == "entropy" and seen[0] <= 0):
+    if not seen or (signal in _SHARES and seen[0] <= 0):
         return seen
     return [seen[0] / 2, *seen]
 

@@ -43,6 +43,7 @@ from todre.methods.guard import Guard
 from todre.processing import apply_batch, check_columns
 from todre.processing.downsampling import Shower, Shown, check_shown
 from todre.pruning import prune_reported
+from todre.runtime.selection import signals_of
 from todre.tiny import SHIPPED_VIDEO
 
 _ENCODED_APART = ("llava_next",)
@@ -121,7 +122,7 @@ class Asker:
         return known and all(len(item.media) == 1 and not item.video for item in items)
 
     def _encoded_apart(self, group: _Group, method: Method, report: Any) -> list[Reply]:
-        features = self._encoded(group, (group.sizes, method.signals(), method.tower()))
+        features = self._encoded(group, (group.sizes, signals_of(method, self.guard), method.tower()))
         share = can_share(method, decoder_depth(self.loaded.model))
         if share and (found := self._packed(group, features, report)) is not None:
             return found

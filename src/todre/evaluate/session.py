@@ -22,6 +22,7 @@ from todre.loading.model import Loaded, load
 from todre.methods.base import Method, NoPruning
 from todre.processing.downsampling import Shower, check_shown
 from todre.pruning import prune
+from todre.runtime.selection import signals_of
 from todre.scenes import SPLITS, make_scene, score
 
 GREY = (128, 128, 128)
@@ -101,7 +102,7 @@ class Session:
         with torch.inference_mode(), wide_products(), first_layers(self.loaded.model, condition.first_layers):
             share = can_share(method, decoder_depth(self.loaded.model))
             with prune(self.loaded.model, method) as report:
-                features = self._encoded((method.signals(), method.tower()))
+                features = self._encoded((signals_of(method), method.tower()))
                 for places in self._batches():
                     prompts = [pictures[i].prompts[j] for i, j in places]
                     shown = [features[i] for i, _ in places]

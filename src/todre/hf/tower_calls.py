@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from todre.hf.keywords import BOUNDS, GRIDS, LONGEST, MASK, PIXELS, ROTARY, STATES, WINDOWS
+from todre.hf.keywords import BOUNDS, GRIDS, LONGEST, MASK, PIXELS, ROTARY, SIZES, STATES, WINDOWS
 
 Arguments = dict[str, Any]
 
@@ -69,6 +69,17 @@ def takes_mask(attention: nn.Module) -> bool:
 def tile_pixels(arguments: Arguments) -> Any:
     """Pixels of a tower with tiles, (tiles, channels, side, side), or None."""
     return arguments.get(PIXELS)
+
+
+def sizes_within(vision_config: Any, arguments: Arguments) -> list[tuple[int, int]] | None:
+    """Height and width of each picture in a padded tensor (Pixtral).
+
+    None where every picture fills its tile.
+    """
+    sizes = arguments.get(SIZES)
+    if getattr(vision_config, "model_type", None) != "pixtral" or sizes is None:
+        return None
+    return [(int(height), int(width)) for height, width in sizes]
 
 
 def packed_pixels(arguments: Arguments) -> Any:

@@ -1,18 +1,19 @@
 """Automatic budgets: how many tokens a picture keeps, from its own tokens.
 
 A method's `retain` may be an `AutoBudget` in place of a number. The runtime then counts for each picture, and gives the
-method that number. Nothing is trained, and nothing but the picture's tokens is read.
+method that number. Nothing is trained. Read are the picture's tokens, and whether its pixels hold text.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import numbers
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from todre.errors import InvalidValueError
 from todre.fields import Checked, Wording
-from todre.fields.kinds import Positive, Retain
+from todre.fields.kinds import Positive, Retain, Share
 from todre.fields.texts import number_of
 
 if TYPE_CHECKING:
@@ -39,12 +40,16 @@ class AutoBudget(Checked):
         floor: fewest tokens that a picture keeps, a share of its tokens or a count.
         ceiling: most tokens that a picture keeps, a share of its tokens or a count. Where floor and ceiling cross in a
             small picture, the floor holds.
+        text: a picture keeps its ceiling if more than this share of its tokens holds thin strokes, as letters do
+            (`VisualTokens.text_share`); None counts such a picture as any other. Where pixels are not known, as in
+            `todre.prune_embeddings`, it does nothing.
     """
 
     rule: Rule = "coverage"
     threshold: Positive | None = None
     floor: Retain = 0.05
     ceiling: Retain = 1.0
+    text: Share | None = 0.1
 
     def __post_init__(self) -> None:
         if self.threshold is None:
@@ -72,8 +77,11 @@ class AutoBudget(Checked):
             visual: the tokens of one picture, one clip or one frame, at least one.
         """
         n = len(visual)
-        least = count_of(self.floor, n)
-        return max(least, min(self._wanted(visual), count_of(self.ceiling, n)))
+        least, most = count_of(self.floor, n), count_of(self.ceiling, n)
+        share = visual.text_share if self.text is not None else None
+        if share is not None and self.text is not None and share > self.text:
+            return max(least, most)
+        return max(least, min(self._wanted(visual), most))
 
     def _wanted(self, visual: VisualTokens) -> int:
         from todre.select import coverage_count, effective_rank, energy_rank
@@ -98,7 +106,7 @@ class AutoBudget(Checked):
             InvalidValueError: a text begins with `auto` and names no rule, or a field has a value that cannot be used.
         """
         if isinstance(value, dict):
-            known = {"rule", "threshold", "floor", "ceiling"}
+            known = {field.name for field in dataclasses.fields(cls)}
             return cls(**value) if "rule" in value and set(value) <= known else None
         if not isinstance(value, str) or value.partition("-")[0] != AUTO:
             return None
@@ -113,7 +121,7 @@ class AutoBudget(Checked):
 
     def to_plain(self) -> dict[str, Any]:
         """All fields, ready for JSON, as `of_plain` takes them."""
-        return {"rule": self.rule, "threshold": self.threshold, "floor": self.floor, "ceiling": self.ceiling}
+        return dataclasses.asdict(self)
 
     def __format__(self, spec: str) -> str:
         """The text, whatever the format, so that it stands where a number would."""

@@ -38,6 +38,7 @@ class Guard(Checked):
         action: `warn` gives one warning for each prefill, and prunes; `refuse` leaves the picture whole.
         radius: largest distance, 1 - cosine, from a dropped token to the nearest kept one of its picture.
         rank: largest effective rank of a picture's tokens, as a multiple of the number that is kept.
+        text: largest share of a picture's tokens that hold thin strokes, as letters do (`VisualTokens.text_share`).
         entropy: largest entropy of the saliency that the method reads, as a share of that of equal saliency (H / ln n).
         floor: what `refuse` leaves of the picture, a share or a count; None leaves it whole.
     """
@@ -45,13 +46,14 @@ class Guard(Checked):
     action: Action = "warn"
     radius: Radius | None = 0.6
     rank: Positive | None = 1.0
+    text: Share | None = 0.1
     entropy: Share | None = None
     floor: Retain | None = None
 
     def __post_init__(self) -> None:
-        if self.radius is self.rank is self.entropy is None:
+        if self.radius is self.rank is self.text is self.entropy is None:
             raise InvalidValueError(
-                "A Guard without radius, rank and entropy sees nothing; set one, or use guard='off'."
+                "A Guard without radius, rank, text and entropy sees nothing; set one, or use guard='off'."
             )
         if self.floor is not None and self.action == "warn":
             raise InvalidValueError(
@@ -123,7 +125,7 @@ class GuardFinding:
     Attributes:
         picture: 0-based number of the picture or clip within its sample.
         tokens, kept: visual tokens of the picture, and how many the method kept of them.
-        radius, rank, entropy: the signals, see `Guard`; None where one was not looked at or is not defined.
+        radius, rank, text, entropy: the signals, see `Guard`; None where one was not looked at or is not defined.
         above: names of the signals above their thresholds.
         left: visual tokens of the picture that entered the LLM.
     """
@@ -133,6 +135,7 @@ class GuardFinding:
     kept: int
     radius: float | None = None
     rank: float | None = None
+    text: float | None = None
     entropy: float | None = None
     above: tuple[str, ...] = ()
     left: int = 0

@@ -44,6 +44,7 @@ from todre.runtime.layer_patches import LayerPatches
 from todre.runtime.prompt import Prompt, media_tokens
 from todre.runtime.reporting import fill_text
 from todre.runtime.schedule import Schedule
+from todre.runtime.selection import signals_of
 from todre.tensors.slots import AttachmentState
 from todre.tower.capture import SaliencyCapture
 
@@ -100,8 +101,9 @@ class Attachment:
 
     def _put(self) -> None:
         """Put all patches on the model, and record each so that `remove` can undo it."""
+        requests = signals_of(self.method, self.guard)
         self.capture = SaliencyCapture(
-            self.model, self.family, self.method.signals(), self.method.tower(), self.forwards, self._began_earlier
+            self.model, self.family, requests, self.method.tower(), self.forwards, self._began_earlier
         )
         self.changes.append(self.capture)
         self.decoder_forward = DecoderForward(

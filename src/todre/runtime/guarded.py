@@ -102,6 +102,8 @@ def look(guard: Guard, shown: VisualTokens, chosen: Tensor, number: int) -> Guar
                 found["radius"] = coverage_radius(x, shown.here(inside.nonzero().flatten()))
             if guard.rank is not None:
                 found["rank"] = effective_rank(x) / max(1, int(inside.sum()))
+            if guard.text is not None:
+                found["text"] = shown.text_share
             if guard.entropy is not None:
                 found["entropy"] = _entropy(shown)
     above = tuple(name for name, value in found.items() if value is not None and value > getattr(guard, name))

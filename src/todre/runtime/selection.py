@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from todre.fields import fitted
 from todre.methods.auto_budget import AutoBudget
 from todre.methods.base import Method
 from todre.methods.guard import Guard, GuardFinding
@@ -18,7 +19,7 @@ from todre.methods.views.visual_tokens import Selection, VisualTokens
 from todre.runtime.guarded import watch
 from todre.runtime.samples import Samples
 from todre.tensors.autocast import no_autocast
-from todre.tensors.token_facts import ALIVE
+from todre.tensors.token_facts import ALIVE, STROKES, Signal
 from todre.tensors.transfer import upload
 
 
@@ -178,6 +179,19 @@ def _ask_selector(method: Method, sample: VisualTokens) -> tuple[Tensor | None, 
     if len(found) == 1:
         return (None if len(found[0]) == len(sample) else found[0]), embeddings, counts
     return torch.cat(found).sort().values, embeddings, counts
+
+
+def signals_of(method: Method, guard: Guard | None = None) -> tuple[Signal, ...]:
+    """What is read of the vision tower for a method, its budget and the guard.
+
+    Args:
+        method: the method.
+        guard: looks at each picture; None for no guard.
+    """
+    budgets = [automatic(selector) for selector in method.selectors()]
+    text = (guard is not None and guard.text is not None) or any(one is not None and one.text for one in budgets)
+    asked = method.signals()
+    return (*fitted("What signals answers", asked, tuple[Signal, ...]), STROKES) if text else asked
 
 
 def automatic(method: Method) -> AutoBudget | None:

@@ -26,7 +26,8 @@ class Signal(Checked):
     Attributes:
         kind: `cls`, attention of the [CLS] token; `received`, mean attention received; `auto`, the first of these that
             the vision tower offers, or none; `keys`, keys averaged over heads; `grid`, no values, but rows and columns
-            are made known; `alive`, whether the token survived a reduction inside the tower.
+            are made known; `alive`, whether the token survived a reduction inside the tower; `strokes`, share of the
+            token's pixels that lie on thin strokes, such as those of letters.
         layer: Python index of the tower's layer (negative from the end), or a fraction of the depth, rounded down.
             Where most layers see only windows of a picture, as in Qwen2.5-VL, attention received is read in the nearest
             layer that sees all of it: within a window every token competes with its neighbours alone.
@@ -34,13 +35,16 @@ class Signal(Checked):
             pictures of different sizes; otherwise it is a share of the picture's, which is larger in small pictures.
     """
 
-    kind: Literal["cls", "received", "auto", "keys", "grid", "alive"]
+    kind: Literal["cls", "received", "auto", "keys", "grid", "alive", "strokes"]
     layer: TowerLayer = -1
     even: bool = False
 
 
 ALIVE = Signal("alive")
 """Request for the survival signal: above 0 where the tower left part of the token."""
+
+STROKES = Signal("strokes")
+"""Request for thin strokes, which are read from pixels and not from a layer."""
 
 
 @dataclass(frozen=True)
@@ -106,9 +110,12 @@ class TokenFacts:
 
     @property
     def saliency(self) -> Tensor:
-        """The first signal with one number per token, (n,) float32; NaN if there is none."""
-        for values in self.signals.values():
-            if values.ndim == 1:
+        """The first signal of the tower with one number per token, (n,) float32.
+
+        NaN if there is none.
+        """
+        for request, values in self.signals.items():
+            if values.ndim == 1 and request != STROKES:
                 return values
         return torch.full((len(self),), torch.nan, dtype=torch.float32, device="cpu")
 

@@ -29,7 +29,7 @@ from todre.hf.wrappers import CompileGuard, InstancePatch, Removable, bare, no_c
 from todre.methods.base import Method
 from todre.methods.views.vision_tower import Cut
 from todre.tensors.attention import AttentionInputs
-from todre.tensors.token_facts import KINDS, Signal, TokenFacts
+from todre.tensors.token_facts import KINDS, STROKES, Signal, TokenFacts
 from todre.tower.hooks import TowerReduction
 from todre.tower.media_facts import (
     entry_lengths,
@@ -41,6 +41,7 @@ from todre.tower.media_facts import (
 )
 from todre.tower.runs import Lengths
 from todre.tower.signals import host_arguments, read_signal, side_by_side, signal_kind, watched_layer
+from todre.tower.strokes import Strokes, fitting
 from todre.tower.tiles import cuts_of
 
 
@@ -85,6 +86,7 @@ class SaliencyCapture:
             (watched_layer(module, each.layer, kind), each)
             for module in self._towers()
             for each, kind in self.kinds.items()
+            if each != STROKES
         ]
         self.reduction = None if tower is None else TowerReduction(model, family, tower)
         self.handles: list[Removable] = []
@@ -99,6 +101,9 @@ class SaliencyCapture:
         self.handles.append(CompileGuard(self.base))
         for module, request in watched:
             self.handles += watch(module, _Listener(self, request), when=self._encoding)
+        if STROKES in self.kinds:
+            for tower in self._towers():
+                self.handles += Strokes(self.config.vision_config, self._found_strokes).put(tower)
         for kind in KINDS:
             original = getattr(self.base, _method(kind), None)
             if original is not None and self.family.layout(kind) is not None:
@@ -187,6 +192,14 @@ class SaliencyCapture:
         """Record the signal of one call of a watched layer, (tiles, patches, c)."""
         self.local.signals[request].append(read_signal(request, self.kinds[request], attention_inputs, self.before()))
 
+    def _found_strokes(self, found: Tensor | None) -> None:
+        """Record the strokes of one call of a tower, (tiles, patches, 1).
+
+        None where they are not known.
+        """
+        if self._encoding():
+            self.local.strokes.append(found)
+
     def _wrapper(self, kind: str, original: Callable[..., Any]) -> Callable[..., Any]:
         """An encoding method that ties facts to its output."""
 
@@ -218,7 +231,8 @@ class SaliencyCapture:
     ) -> Any:
         """The output of an encoding method, with facts tied to it."""
         arguments = host_arguments(original, args, kwargs)
-        self.local.signals = {request: [] for request in self.kinds}
+        self.local.signals = {request: [] for request in self.kinds if request != STROKES}
+        self.local.strokes = []
         try:
             with nullcontext() if self.reduction is None else self.reduction.encoding(self._cuts(kind, arguments)):
                 output = original(*args, **kwargs)
@@ -248,6 +262,8 @@ class SaliencyCapture:
             arguments: the method's arguments, by name.
         """
         features = getattr(output, self.family.features)
+        if STROKES in self.kinds and (strokes := fitting(self.local.strokes, list(signals.values()))):
+            signals = signals | {STROKES: strokes}
         widths = {request: int(parts[0].shape[-1]) if parts else 1 for request, parts in signals.items()}
         widths |= {request: 1 for request in self.requests if request not in widths and request.kind != "grid"}
         encoding = Encoding(

@@ -55,7 +55,7 @@ class PackedRun(Run):
         with no_autocast(units.device):
             source = plan.method.leave_out(Patches(units, sizes, merge))
         self.full = pixels.shape[0]
-        order = _unit_order(plan.config, grids, packed_windows(arguments), len(units)).to(source.device)
+        order = unit_order(plan.config, arguments, len(units)).to(source.device)
         self.remaining = PackedRemaining.of(source, order, merge**2)
         self.all_stay = len(self.remaining.seats) == self.full
         self.bounds: list[Tensor] = []
@@ -104,11 +104,18 @@ class PackedRun(Run):
         return values[:, self.remaining.to(values.device).source]
 
 
-def _unit_order(config: Any, grids: Any, windows: Tensor | None, units: int) -> Tensor:
-    """Units in the tower's own order, (u,) int64: by windows, if it has any."""
+def unit_order(config: Any, arguments: Arguments, units: int) -> Tensor:
+    """Units in the tower's own order, (u,) int64: by windows, if it has any.
+
+    Args:
+        config: of the tower.
+        arguments: of the tower's call, by name.
+        units: number of units, u.
+    """
+    windows = packed_windows(arguments)
     window = getattr(config, "window_size", None)
     if windows is not None:
         return windows.long()
     if not window:
         return torch.arange(units, dtype=torch.int64, device="cpu")
-    return window_order(grids, config.spatial_merge_size, window, config.patch_size)
+    return window_order(packed_grids(arguments), config.spatial_merge_size, window, config.patch_size)

@@ -93,7 +93,7 @@ def whole_layer(index: int, kind: str, vision_config: Any) -> int:
 
 
 def signal_kind(request: Signal, leading: Leading | None, tower: str, readable: bool) -> str | None:
-    """The signal read for a request: `cls`, `received`, `keys`, `grid` or None.
+    """The kind of the signal that is read for a request; None for none.
 
     Args:
         request: the signal that a method reads.
@@ -111,7 +111,7 @@ def signal_kind(request: Signal, leading: Leading | None, tower: str, readable: 
             "use pivot='received', pivot='random' or pivot='auto'."
         )
     readable = readable and leading is not None
-    if not readable and request.kind not in ("auto", "grid"):
+    if not readable and request.kind not in ("auto", "grid", "strokes"):
         raise UnsupportedModelError(
             f"Attention in the vision tower {tower} cannot be followed to visual tokens; "
             "use a method without saliency, such as todre with pivot='random'."

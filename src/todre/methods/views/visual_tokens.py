@@ -10,8 +10,11 @@ import torch
 from torch import Tensor
 
 from todre.errors import UnsupportedInputError
-from todre.tensors.token_facts import Signal
+from todre.tensors.token_facts import STROKES, Signal
 from todre.tensors.transfer import fetch, upload
+
+_WRITTEN = 0.1
+"""Share of a token's pixels on thin strokes from which it counts as text."""
 
 
 @dataclass(frozen=True)
@@ -110,14 +113,32 @@ class VisualTokens:
 
     @property
     def saliency(self) -> Tensor:
-        """The first signal with one number per token, (n,) float32.
+        """The first signal of the tower with one number per token, (n,) float32.
 
         All values are NaN if the method requested no such signal.
         """
-        for values in self.signals.values():
-            if values.ndim == 1:
+        for request, values in self.signals.items():
+            if values.ndim == 1 and request != STROKES:
                 return values
         return torch.full((len(self),), torch.nan, device=self.tile.device, dtype=torch.float32)
+
+    @property
+    def text_share(self) -> float | None:
+        """Share of the tokens with thin strokes on at least a tenth of their pixels.
+
+        Thumbnails of pictures with crops are left aside: made smaller, much else is thin.
+
+        Returns:
+            From 0 to 1; None where strokes were not requested or are not known. The host waits for the device.
+        """
+        values = self.signals.get(STROKES)
+        if values is None:
+            return None
+        crops = self.host.tile > 0
+        values = values[self.here(crops.nonzero().flatten())] if bool(crops.any()) else values
+        known = ~values.isnan()
+        found, of = fetch([(known & (values >= _WRITTEN)).sum(), known.sum()])
+        return int(found) / int(of) if int(of) else None
 
     @property
     def known(self) -> bool:
