@@ -31,9 +31,9 @@ def board(questions: tuple[str, ...], name: str) -> Step:
     return _eval(questions, name, "--methods", METHODS, "--retain", BUDGETS, "--against", "todre,random")
 
 
-def guarded(questions: tuple[str, ...], name: str, guard: str) -> Step:
+def guarded(questions: tuple[str, ...], name: str) -> Step:
     """Some methods with a tenth, pictures left whole where the guard says so."""
-    return _eval(questions, name, "--methods", GUARDED, "--retain", "0.1", "--guard", guard)
+    return _eval(questions, name, "--methods", GUARDED, "--retain", "0.1", "--guard", "refuse")
 
 
 def _eval(questions: tuple[str, ...], name: str, *words: str) -> Step:
@@ -46,8 +46,8 @@ def _eval(questions: tuple[str, ...], name: str, *words: str) -> Step:
 STEPS = {
     "scenes": board(SCENES, "scenes"),
     "documents": board(DOCUMENTS, "documents"),
-    "scenes-guarded": guarded(SCENES, "scenes-guarded", "refuse"),
-    "documents-guarded": guarded(DOCUMENTS, "documents-guarded", "results/fitted/guard-smol.json"),
+    "scenes-guarded": guarded(SCENES, "scenes-guarded"),
+    "documents-guarded": guarded(DOCUMENTS, "documents-guarded"),
 }
 
 if __name__ == "__main__":
