@@ -211,7 +211,7 @@ BENCH = tuple(
     Made(f"docs/figures/bench-{name}.png", BENCH_SOURCE, functools.partial(bench, name))
     for name in ("breakdown", "length", "memory")
 )
-CARDS = ("model-card", "smol-card")
+CARDS = ("model-card", "smol-card", "smol-1-card")
 PAGES_OF_RESULTS = (
     Made("docs/results.md", "results/heldout.json", heldout),
     *(Made(f"docs/{name}.md", f"results/{name}.json", card) for name in CARDS),

@@ -23,6 +23,7 @@ GENERATED = (
     "results",
     "model-card",
     "smol-card",
+    "smol-1-card",
 )
 """Pages of docs/ that commands write; tests beside those commands look after them."""
 _BLOCK = re.compile(r"(?:^<!-- needs ([^\n]+?) -->\n)?^```([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
