@@ -36,7 +36,7 @@ PINS := .venv-pins
 PINNED := --constraint constraints.txt --build-constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test coverage test-torchvision test-triton test-quantisation test-lmms test-vllm test-ray test-page test-lowest test-newest test-wheel test-kill lint type format docs notebook bench bench-gpu bench-third-party figures pins
+.PHONY: help demo check test coverage test-torchvision test-triton test-quantisation test-lmms test-vllm test-ray test-page test-lowest test-newest test-wheel test-kill environments lint type format docs notebook bench bench-gpu bench-third-party figures pins
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -91,6 +91,8 @@ test-kill: $(READY)  ## kill an evaluation and a batch twenty times at random an
 
 check: lint type  ## lint, types and the quick tests of every room (tests/quick.txt), in about two minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal @tests/quick.txt
+
+environments: $(READY) $(LOWEST_READY) $(TORCHVISION_READY) $(TRITON_READY) $(DOCS_READY)  ## install all that .ci/run needs; make -j 2 does two at once
 
 lint: $(READY)  ## check style, formatting, directions of imports and the structure of the package
 	$(BIN)/ruff check .

@@ -100,7 +100,7 @@ def equal(together, alone):
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-@settings(max_examples=200, **QUICK)
+@settings(max_examples=100, **QUICK)
 @given(some=st.lists(rows, min_size=2, max_size=3), method=st.sampled_from(METHODS))
 def test_two_turns_on_one_cache(side, some, method):
     specimen, model = built("llava_next-llama")

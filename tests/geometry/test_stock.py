@@ -1,5 +1,6 @@
 """Clips, and families whose processors need torchvision, checked in a process that has a stand-in for it."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -13,8 +14,20 @@ TESTS = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def outcomes():
-    """What `geometry.stock` found, by case."""
+def outcomes(tmp_path_factory, worker_id):
+    """What `geometry.stock` found, by case; the first test process to come finds it for all."""
+    if worker_id == "master":
+        return found()
+    shared = tmp_path_factory.getbasetemp().parent / "stock.json"
+    with open(shared.with_suffix(".lock"), "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if not shared.exists():
+            shared.write_text(json.dumps(found()))
+    return json.loads(shared.read_text())
+
+
+def found():
+    """Runs every case in a process of its own."""
     folders = [str(TESTS), str(TESTS / "geometry" / "stub"), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, folders))}
     command = [sys.executable, "-m", "geometry.stock"]
