@@ -13,7 +13,7 @@ from todre.errors import UnsupportedInputError
 from todre.tensors.token_facts import STROKES, Signal
 from todre.tensors.transfer import fetch, upload
 
-_WRITTEN = 0.1
+WRITTEN = 0.1
 """Share of a token's pixels on thin strokes from which it counts as text."""
 
 
@@ -137,7 +137,7 @@ class VisualTokens:
         crops = self.host.tile > 0
         values = values[self.here(crops.nonzero().flatten())] if bool(crops.any()) else values
         known = ~values.isnan()
-        found, of = fetch([(known & (values >= _WRITTEN)).sum(), known.sum()])
+        found, of = fetch([(known & (values >= WRITTEN)).sum(), known.sum()])
         return int(found) / int(of) if int(of) else None
 
     @property
