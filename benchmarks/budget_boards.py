@@ -23,6 +23,7 @@ The models' smallest picture has 300 of 744 tokens, so the smaller picture is as
 GUARDED = "todre,divprune,cls-top-k,random"
 BUDGETS = "0.25,0.1,auto"
 SCENES = ("-m", TINY, "--tasks", "scenes", "--limit", "200")
+FEW_SCENES = ("-m", smol.SMOL, "--tasks", "scenes", "--limit", "40", "--dtype", "bfloat16")
 DOCUMENTS = ("-m", smol.SMOL, "--tasks", "pages", "--limit", "130", "--dtype", "bfloat16")
 
 
@@ -48,6 +49,7 @@ STEPS = {
     "documents": board(DOCUMENTS, "documents"),
     "scenes-guarded": guarded(SCENES, "scenes-guarded"),
     "documents-guarded": guarded(DOCUMENTS, "documents-guarded"),
+    "scenes-smol-guarded": guarded(FEW_SCENES, "scenes-smol-guarded"),
 }
 
 if __name__ == "__main__":

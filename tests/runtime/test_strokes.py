@@ -226,6 +226,22 @@ def test_a_page_stays_whole_where_a_scene_is_pruned(reader):
     assert blind.auto_budgets[1] == [second]
 
 
+def test_what_stays_whole_is_not_chosen_from(reader, monkeypatch):
+    page, scene = make_page(3, "val", kind="table").image, make_scene(3, "val").image
+    method = todre.DivPrune(retain="auto")
+    expected = told(reader, [scene], method).kept
+    asked = []
+    chosen = todre.DivPrune.select
+    monkeypatch.setattr(
+        todre.DivPrune, "select", lambda self, visual: asked.append(len(visual)) or chosen(self, visual)
+    )
+    report = told(reader, [page, [page, scene]], method)
+    tokens = report.visual_tokens_before[0]
+    assert len(asked) == 1
+    assert report.kept[0] == list(range(tokens))
+    assert report.kept[1] == [*range(tokens), *(tokens + place for place in expected[0])]
+
+
 def test_the_guard_sees_a_page(reader):
     page, scene = make_page(3, "val", kind="table").image, make_scene(3, "val").image
     report = told(reader, [page, [scene, page]], todre.ToDRE(retain=0.1, stages=(1,)), PAGES)

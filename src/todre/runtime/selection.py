@@ -160,12 +160,16 @@ def _ask_selector(method: Method, sample: VisualTokens) -> tuple[Tensor | None, 
     auto = automatic(method)
     for part in parts(sample, "image" if auto and method.per == "sample" else method.per):
         shown = sample if part is None else sample.take(part)
+        where = None if part is None else sample.here(part)
         with no_autocast(sample.device):
             if auto is not None:
                 counts.append(auto.count(shown))
+                if counts[-1] == len(shown):  # nothing to choose, which some methods do slowly
+                    every = torch.arange(len(shown), device=sample.device, dtype=torch.int64)
+                    found.append(every if where is None else where)
+                    continue
                 method = dataclasses.replace(method, **dict[str, Any](retain=counts[-1]))
             answer = method.select(shown)
-        where = None if part is None else sample.here(part)
         if isinstance(answer, Selection):
             new = answers.selection_embeddings(method, answer.embeddings, shown)
             if where is None:
