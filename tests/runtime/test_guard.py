@@ -15,6 +15,7 @@ from methods.examples import anyres, pictures
 import todre
 from todre.errors import GuardWarning, InvalidValueError
 from todre.methods import guard as guards
+from todre.methods.auto_budget import AutoBudget
 from todre.methods.views.visual_tokens import Selection
 from todre.runtime.guarded import look, watch
 from todre.runtime.selection import choose
@@ -105,10 +106,12 @@ def test_a_row_is_guarded_alone_as_in_a_batch(models):
 def test_a_guarded_picture_gets_its_floor(models, floor, share):
     model = models("next-llama")
     inputs = inputs_of(model)
-    for method in (METHOD, todre.ToDRE(retain="auto", stages=(1,)), todre.ToDRE(retain=0.1, per="image", stages=(1,))):
+    plain = todre.ToDRE(retain=AutoBudget(ceiling=0.1, text=None), stages=(1,))
+    for method in (METHOD, plain, todre.ToDRE(retain=0.1, per="image", stages=(1,))):
         _, report = forward(
             model, inputs, method, todre.Guard(action="refuse", radius=0.0, rank=None, text=None, floor=floor)
         )
+        assert any(seen.left > seen.kept for row in report.guarded for seen in row)
         for row in report.guarded:
             for seen in row:
                 least = round(share * seen.tokens) if share else min(floor, seen.tokens)

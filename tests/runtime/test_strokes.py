@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import warnings
+from types import SimpleNamespace
 
 import pytest
 import tinymodels as tm
@@ -12,7 +14,9 @@ from methods.examples import anyres, clip, pictures
 from towers import built, pixels
 
 import todre
+from todre.bench.oracle import visual_tokens_of
 from todre.hf.families import family_of
+from todre.hf.picture_features import encoded_argument
 from todre.methods import registry
 from todre.methods.auto_budget import AutoBudget
 from todre.methods.guard import Guard
@@ -22,7 +26,7 @@ from todre.scenes import make_scene
 from todre.tensors.token_facts import STROKES, Signal
 from todre.tiny import load
 from todre.tower.capture import SaliencyCapture
-from todre.tower.strokes import fitting, stroke_map
+from todre.tower.strokes import fitting, stroke_map, tower_strokes
 
 PACKED = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 TILED = ("llava", "internvl-qwen2", "gemma3", "paligemma")
@@ -114,6 +118,32 @@ def test_packed_towers_tell_strokes_at_the_token_that_shows_them(name):
                 assert places == ([(row, column)] if other == number else [])
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"temporal_patch_size": 2}, {"model_type": "cosmos3_edge_vision"}],
+    ids=["channels first", "channels last"],
+)
+def test_plain_colours_are_no_strokes_however_a_patch_is_packed(settings):
+    """A flat picture of three unlike channels, and a black square on it, packed as processors do."""
+    patch, rows, columns, merge = 8, 4, 6, 2
+    canvas = torch.tensor([1.9, -0.4, -1.2])[:, None, None].repeat(1, rows * patch, columns * patch)
+    canvas[:, 10:30, 10:40] = -1.8
+    rasters = [
+        canvas[:, (i * merge + a) * patch : (i * merge + a + 1) * patch, (j * merge + b) * patch :][..., :patch]
+        for i, j, a, b in itertools.product(range(rows // merge), range(columns // merge), range(merge), range(merge))
+    ]
+    if "temporal_patch_size" in settings:
+        packed = torch.stack([each[:, None].repeat(1, 2, 1, 1).flatten() for each in rasters])
+    else:
+        packed = torch.stack([each.permute(1, 2, 0).flatten() for each in rasters])
+    config = SimpleNamespace(patch_size=patch, spatial_merge_size=merge, **settings)
+    given = {"hidden_states": packed, "grid_thw": torch.tensor([[1, rows, columns]])}
+    found = tower_strokes(config, given)
+    assert found.shape == (1, rows * columns, 1)
+    assert float(found.max()) == 0.0
+    assert tower_strokes(config, given | {"hidden_states": packed[:, :-1]}) is None
+
+
 @pytest.mark.parametrize("name", TILED)
 def test_tiles_tell_strokes_at_the_token_that_shows_them(name):
     specimen, model = built(name)
@@ -191,6 +221,8 @@ def test_strokes_that_do_not_fit_are_not_known():
     assert tuple(unknown.shape) == (1, 10, 1)
     assert bool(unknown.isnan().all())
     assert fitting([None], []) == []
+    (moved,) = fitting([torch.ones(1, 9, 1)], [[torch.zeros(1, 9, 1, device="meta")]])
+    assert moved.device.type == "meta"
 
 
 @pytest.fixture(scope="module")
@@ -257,6 +289,60 @@ def test_the_guard_sees_a_page(reader):
         told(reader, [page], todre.ToDRE(retain=0.1, stages=(1,)), "warn")
 
 
+def test_pictures_that_were_encoded_with_and_without_a_guard():
+    """Strokes are known of the one and not of the other, in either order."""
+    model = tm.build("next-llama")
+    method, sizes = todre.DivPrune(retain=0.3), [(48, 48), (24, 48)]
+    drawn = torch.Generator().manual_seed(0)
+    shown = [(tm.picture(model, size, drawn), size) for size in sizes]
+    encoded = []
+    for picture, guard in zip(shown, ("off", "warn"), strict=True):
+        with torch.no_grad(), warnings.catch_warnings(), todre.prune(model, method, guard=guard):
+            warnings.simplefilter("ignore")
+            encoded += model.base_model.get_image_features(**tm.encode(model, [picture])).pooler_output
+    for order in ([0, 1], [1, 0]):
+        sample = tm.sample(model, 4, [sizes[place] for place in order], 5)
+        inputs = tm.batch(model, [sample])
+        text = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+        with torch.no_grad(), todre.prune(model, method, guard=Guard(radius=2.0, rank=None, text=1.0)) as report:
+            model(**text, **encoded_argument([encoded[place] for place in order]))
+        assert [seen.text is None for seen in report.guarded[0]] == [place == 0 for place in order]
+
+
+def test_an_oracle_has_the_counts_of_the_pruned_run(reader):
+    model, processor = reader
+    images = [make_page(3, "val", kind="table").image, make_scene(3, "val").image]
+    method = todre.DivPrune(retain="auto")
+    report = told(reader, images, method)
+    texts = ["<image>USER: What is in the picture? ASSISTANT:"] * 2
+    inputs = processor(images=images, text=texts, padding=True, return_tensors="pt")
+    asked = SimpleNamespace(inputs=dict(inputs))
+    seen = [choose(method, sample) for sample in visual_tokens_of(model, asked, method)]
+    assert [len(one.embeddings) if one.keep is None else len(one.keep) for one in seen] == report.visual_tokens_after
+
+
+def test_a_compiled_tower_is_read_as_well():
+    model = tm.build("llava")
+    inputs = tm.batch(model, [tm.sample(model, 4, [tm.SIZES[0]], 5)])
+    guard = Guard(radius=None, rank=None, text=1.0)
+    shares = []
+    for wrap in (lambda tower: tower, lambda tower: torch.compile(tower, backend="eager")):
+        model.model.vision_tower = wrap(model.model.vision_tower)
+        with torch.no_grad(), todre.prune(model, todre.DivPrune(retain=0.3), guard=guard) as report:
+            model(**inputs)
+        shares.append(report.guarded[0][0].text)
+    assert shares[0] is not None
+    assert shares[0] == shares[1]
+
+
+def test_methods_for_clips_refuse_pictures_whatever_the_budget():
+    sample = pictures()
+    everything = AutoBudget(threshold=1.0, floor=1.0)
+    for name in ("evs", "vidcom2"):
+        with pytest.raises(todre.errors.UnsupportedInputError, match="compares the frames of a clip"):
+            choose(registry.create(name, retain=everything), sample)
+
+
 def test_strokes_are_read_only_where_something_looks_at_them():
     method = todre.ToDRE(retain=0.1)
     assert STROKES not in signals_of(method)
@@ -268,6 +354,7 @@ def test_strokes_are_read_only_where_something_looks_at_them():
     ):
         assert signals_of(one, guard) == (*one.signals(), STROKES)
     assert STROKES not in signals_of(todre.ToDRE(retain=AutoBudget(text=None)))
+    assert STROKES in signals_of(todre.ToDRE(retain=AutoBudget(text=0.0)))
 
 
 def test_without_pixels_no_share_is_known():
@@ -285,6 +372,7 @@ def test_looking_changes_no_selection(name):
     signals = {each: drawn if each.kind == "keys" else drawn[:, 0] for each in method.signals() if each.kind != "grid"}
     sample = make(signals=signals, text=5, d=16)
     shown = dataclasses.replace(sample, signals={**sample.signals, STROKES: drawn[:, 1]})
+    shown = dataclasses.replace(shown, places=dataclasses.replace(shown.host, known=~shown.newline))
     before, after = choose(method, sample), choose(method, shown)
     assert torch.equal(before.mask, after.mask)
     assert torch.equal(before.embeddings, after.embeddings)

@@ -27,6 +27,7 @@ from todre.methods.shared.ordered import ordered
 from todre.methods.views.visual_tokens import VisualTokens
 from todre.plots.animation_frames import Animation, BudgetFrame, LayerFrame, OrderFrame
 from todre.running import Answer, Media, QuestionWarning, Settings, answer
+from todre.runtime.selection import signals_of
 from todre.select import likeness
 from todre.tensors.token_facts import Signal
 
@@ -55,7 +56,7 @@ class Listener(Method):
 
     def signals(self) -> tuple[Signal, ...]:
         """Those of `asking`."""
-        return self.asking.signals()
+        return signals_of(self.asking)
 
     def select(self, visual: VisualTokens) -> Tensor:
         """Keep all tokens."""

@@ -22,7 +22,7 @@ from todre.hf.keywords import EMBEDS, IDS, MASK
 from todre.methods.base import Method
 from todre.methods.views.visual_tokens import VisualTokens
 from todre.pruning import prune
-from todre.runtime.selection import Choice, choose
+from todre.runtime.selection import Choice, choose, signals_of
 
 if TYPE_CHECKING:
     from todre.report import PruningReport
@@ -152,7 +152,7 @@ class _Onlooker(Method):
         return True
 
     def signals(self) -> tuple[Signal, ...]:
-        return self.shown.signals()
+        return signals_of(self.shown)
 
     def select(self, visual: VisualTokens) -> Tensor:
         self.log.append(visual)

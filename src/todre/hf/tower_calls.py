@@ -79,12 +79,35 @@ def sizes_within(vision_config: Any, arguments: Arguments) -> list[tuple[int, in
     sizes = arguments.get(SIZES)
     if getattr(vision_config, "model_type", None) != "pixtral" or sizes is None:
         return None
-    return [(int(height), int(width)) for height, width in sizes]
+    return [(height, width) for height, width in torch.as_tensor(sizes).tolist()]
 
 
 def packed_pixels(arguments: Arguments) -> Any:
     """Pixels of a packing tower, (patches, values), or None."""
     return next((arguments[name] for name in (STATES, PIXELS) if name in arguments), None)
+
+
+def patch_pictures(vision_config: Any, pixels: Tensor, channels: int, patch: int) -> Tensor | None:
+    """Packed patches as pictures, the first of several frames.
+
+    Towers take a patch's values as channel · frame · row · column, that of Cosmos3 Edge as row · column · channel.
+
+    Args:
+        vision_config: of the tower.
+        pixels: (patches, values).
+        channels: number of colour channels.
+        patch: pixels along each side of a patch.
+
+    Returns:
+        (patches, channels, patch, patch); None if there are not as many values.
+    """
+    frames = int(getattr(vision_config, "temporal_patch_size", 1))
+    last = getattr(vision_config, "model_type", None) == "cosmos3_edge_vision"
+    if pixels.shape[1] != channels * patch**2 * (1 if last else frames):
+        return None
+    if last:
+        return pixels.view(-1, patch, patch, channels).permute(0, 3, 1, 2)
+    return pixels.view(-1, channels, frames, patch, patch)[:, :, 0]
 
 
 def packed_grids(arguments: Arguments) -> Any:

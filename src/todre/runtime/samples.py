@@ -10,7 +10,7 @@ from torch import Tensor
 
 from todre.errors import UnsupportedInputError
 from todre.methods.views.visual_tokens import Places, VisualTokens
-from todre.tensors.token_facts import Signal, TokenFacts
+from todre.tensors.token_facts import STROKES, Signal, TokenFacts
 from todre.tensors.transfer import upload
 
 
@@ -228,10 +228,21 @@ def _signals(entries: list[TokenFacts], order: Tensor, device: torch.device) -> 
     """Signals of the entries' tokens, in the order of the sequence."""
     found = {}
     moved = not torch.equal(order, torch.arange(len(order), dtype=torch.int64, device="cpu"))
-    for request in entries[0].signals if entries else ():
-        values = torch.cat([fact.signals[request].to(device) for fact in entries])
+    asked = [request for request in entries[0].signals if request != STROKES] if entries else []
+    # Pictures may have been encoded in several blocks, of which some look for strokes and some do not.
+    if any(STROKES in fact.signals for fact in entries):
+        asked.append(STROKES)
+    for request in asked:
+        parts = [_strokes(fact) if request == STROKES else fact.signals[request] for fact in entries]
+        values = torch.cat([part.to(device) for part in parts])
         found[request] = values[upload(order, device)] if moved else values
     return found
+
+
+def _strokes(fact: TokenFacts) -> Tensor:
+    """The strokes of an entry's tokens, (n,) float32; NaN where not looked for."""
+    unseen = torch.full((len(fact),), torch.nan, dtype=torch.float32, device="cpu")
+    return fact.signals.get(STROKES, unseen)
 
 
 def _rows(x: Tensor, index: Tensor) -> Tensor:

@@ -164,7 +164,7 @@ def _ask_selector(method: Method, sample: VisualTokens) -> tuple[Tensor | None, 
         with no_autocast(sample.device):
             if auto is not None:
                 counts.append(auto.count(shown))
-                if counts[-1] == len(shown):  # nothing to choose, which some methods do slowly
+                if counts[-1] == len(shown) and "frames" not in method.card.needs:  # nothing to choose
                     every = torch.arange(len(shown), device=sample.device, dtype=torch.int64)
                     found.append(every if where is None else where)
                     continue
@@ -193,7 +193,9 @@ def signals_of(method: Method, guard: Guard | None = None) -> tuple[Signal, ...]
         guard: looks at each picture; None for no guard.
     """
     budgets = [automatic(selector) for selector in method.selectors()]
-    text = (guard is not None and guard.text is not None) or any(one is not None and one.text for one in budgets)
+    text = (guard is not None and guard.text is not None) or any(
+        one is not None and one.text is not None for one in budgets
+    )
     asked = method.signals()
     return (*fitted("What signals answers", asked, tuple[Signal, ...]), STROKES) if text else asked
 

@@ -102,8 +102,9 @@ class SaliencyCapture:
         for module, request in watched:
             self.handles += watch(module, _Listener(self, request), when=self._encoding)
         if STROKES in self.kinds:
+            reading = Strokes(self.config.vision_config, self._found_strokes, when=self._encoding)
             for tower in self._towers():
-                self.handles += Strokes(self.config.vision_config, self._found_strokes).put(tower)
+                self.handles += reading.put(bare(tower))
         for kind in KINDS:
             original = getattr(self.base, _method(kind), None)
             if original is not None and self.family.layout(kind) is not None:
@@ -197,8 +198,7 @@ class SaliencyCapture:
 
         None where they are not known.
         """
-        if self._encoding():
-            self.local.strokes.append(found)
+        self.local.strokes.append(found)
 
     def _wrapper(self, kind: str, original: Callable[..., Any]) -> Callable[..., Any]:
         """An encoding method that ties facts to its output."""
@@ -238,8 +238,10 @@ class SaliencyCapture:
                 output = original(*args, **kwargs)
                 signals = self.local.signals if self.reduction is None else self.reduction.complete(self.local.signals)
                 lengths = [] if self.reduction is None else self.reduction.layer_lengths()
+                if STROKES in self.kinds and (strokes := fitting(self.local.strokes, list(signals.values()))):
+                    signals = signals | {STROKES: strokes}
         finally:
-            self.local.signals = None
+            self.local.signals, self.local.strokes = None, None
         if getattr(output, self.family.features, None) is not None:
             self._tie(kind, output, signals, arguments)
             set_layer_lengths(output, lengths)
@@ -262,8 +264,6 @@ class SaliencyCapture:
             arguments: the method's arguments, by name.
         """
         features = getattr(output, self.family.features)
-        if STROKES in self.kinds and (strokes := fitting(self.local.strokes, list(signals.values()))):
-            signals = signals | {STROKES: strokes}
         widths = {request: int(parts[0].shape[-1]) if parts else 1 for request, parts in signals.items()}
         widths |= {request: 1 for request in self.requests if request not in widths and request.kind != "grid"}
         encoding = Encoding(

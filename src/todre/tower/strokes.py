@@ -15,7 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from todre.hf.tower_calls import Arguments, named_arguments, packed_grids, packed_pixels, sizes_within, tile_pixels
+from todre.hf.tower_calls import (
+    Arguments,
+    named_arguments,
+    packed_grids,
+    packed_pixels,
+    patch_pictures,
+    sizes_within,
+    tile_pixels,
+)
 from todre.hf.wrappers import CompileGuard, Removable, no_compile
 from todre.tensors.autocast import no_autocast
 from todre.tower.packed_run import unit_order
@@ -34,10 +42,11 @@ class Strokes:
     Args:
         vision_config: of the tower.
         found: is told what was found.
+        when: calls are read while it returns True.
     """
 
-    def __init__(self, vision_config: Any, found: Found) -> None:
-        self.vision_config, self.found = vision_config, found
+    def __init__(self, vision_config: Any, found: Found, when: Callable[[], bool]) -> None:
+        self.vision_config, self.found, self.when = vision_config, found, when
 
     def put(self, tower: nn.Module) -> list[Removable]:
         """Put the hook on `tower`; removing what is returned takes it off again."""
@@ -49,6 +58,8 @@ class Strokes:
     @torch.no_grad()
     def read(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Read one call."""
+        if not self.when():
+            return
         arguments = named_arguments(module, args, kwargs)
         pixels = next((each for each in arguments.values() if isinstance(each, Tensor)), None)
         with no_autocast(torch.device("cpu") if pixels is None else pixels.device):
@@ -63,12 +74,13 @@ def fitting(strokes: Sequence[Tensor | None], others: Sequence[Sequence[Tensor]]
         others: for each other signal, (tiles, tokens, c) of each call.
 
     Returns:
-        (tiles, tokens, 1) of each call. NaN in the place of strokes that do not fit; empty where there is nothing to
-        fit to, and strokes are not known.
+        (tiles, tokens, 1) of each call, on the device of the others. NaN in the place of strokes that do not fit; empty
+        where there is nothing to fit to, and strokes are not known.
     """
     known = [each for each in strokes if each is not None]
     if not others or not others[0]:
         return known if len(known) == len(strokes) else []
+    known = [each.to(others[0][0].device) for each in known]
     packed = {len(each) for each in others[0]} == {1}
     shapes = [each.shape[:2] for each in others[0]]
     if len(known) == len(strokes):
@@ -149,31 +161,30 @@ def _packed(vision_config: Any, patch: int, arguments: Arguments, grids: Any) ->
     """The strokes of pictures and clips that are packed patch by patch, unit by unit."""
     pixels = packed_pixels(arguments)
     merge = int(getattr(vision_config, "spatial_merge_size", 1))
-    frames = int(getattr(vision_config, "temporal_patch_size", 1))
     sizes = [(int(t), int(h), int(w)) for t, h, w in torch.as_tensor(grids, dtype=torch.int64, device="cpu").tolist()]
     fits = isinstance(pixels, Tensor) and pixels.ndim == 2 and len(pixels) == sum(math.prod(size) for size in sizes)
-    if not fits or pixels.shape[1] != len(_GREY) * frames * patch**2:
+    if not fits or any(h % merge or w % merge for _, h, w in sizes):
         return None
-    if any(h % merge or w % merge for _, h, w in sizes):
+    pictures = patch_pictures(vision_config, pixels, len(_GREY), patch)
+    if pictures is None:
         return None
-    parts = pixels.split([math.prod(size) for size in sizes])
+    parts = _grey(pictures).split([math.prod(size) for size in sizes])
     units = torch.cat([_of_units(part, size, merge, patch) for part, size in zip(parts, sizes, strict=True)])
     order = unit_order(vision_config, arguments, len(units)).to(units.device)
     return units[order].flatten()[None, :, None]
 
 
-def _of_units(pixels: Tensor, size: tuple[int, int, int], merge: int, patch: int) -> Tensor:
+def _of_units(grey: Tensor, size: tuple[int, int, int], merge: int, patch: int) -> Tensor:
     """The strokes of one packed picture or clip, (units, merge²) float32.
 
     Args:
-        pixels: (patches, values), a unit's patches one after the other; within a patch channel · frame · row · column.
+        grey: (patches, patch, patch) grey values, a unit's patches one after the other.
         size: steps in time, rows and columns of patches.
         merge: patches along each side of a unit.
         patch: pixels along each side of a patch.
     """
     steps, rows, columns = size
     down, across = rows // merge, columns // merge
-    grey = _grey(pixels.reshape(len(pixels), len(_GREY), -1, patch, patch)[:, :, 0])
     raster = grey.view(steps, down, across, merge, merge, patch, patch).permute(0, 1, 3, 5, 2, 4, 6)
     found = stroke_map(raster.reshape(steps, rows * patch, columns * patch), patch)
     return found.view(steps, down, merge, across, merge).transpose(2, 3).reshape(-1, merge**2)
