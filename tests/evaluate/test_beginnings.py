@@ -1,5 +1,8 @@
 """Sharing the beginnings of prompts in the first layers changes no answer, whoever looks at the question further in."""
 
+import gc
+import weakref
+
 import pytest
 from played import ASKED
 
@@ -9,7 +12,7 @@ from todre.evaluate.conditions import Condition
 from todre.evaluate.engine import grouped
 from todre.evaluate.group_answers import Asker
 from todre.evaluate.selection_cache import remembering
-from todre.evaluate.shared_prefill import untouched
+from todre.evaluate.shared_prefill import Store, untouched
 from todre.methods.auto_budget import AutoBudget
 from todre.methods.pyramiddrop import PyramidDrop
 
@@ -63,6 +66,30 @@ def test_prefixes_of_different_lengths_share_nothing_wrong(groups, loaded, monke
             whole, _ = Asker(loaded, groups, 1).answer(0, Condition("c", method))
         assert found == whole
         assert len({tokens for _, tokens, *_ in found}) > 1
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_was_shared_goes_with_its_group(groups, loaded, monkeypatch, name):
+    """Without a collection: results of a group's pictures take gigabytes, and collections come by number of objects."""
+    made = []
+
+    def store():
+        one = Store()
+        made.append(weakref.ref(one))
+        return one
+
+    monkeypatch.setattr(asking, "Store", store)
+    asker, condition = Asker(loaded, groups * 2, 8), Condition("c", METHODS[name])
+    gc.collect()
+    gc.disable()
+    try:
+        asker.answer(0, condition)
+        first = list(made)
+        asker.answer(1, condition)
+        assert first
+        assert all(each() is None for each in first)
+    finally:
+        gc.enable()
 
 
 def test_layers_before_the_first_look():

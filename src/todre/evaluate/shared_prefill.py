@@ -90,14 +90,11 @@ class Beginnings:
     """
 
     def __init__(self, model: Any, count: int, watched: bool, store: Store) -> None:
-        layers = decoder_module(model).layers
+        self._layers, self._count, self._watched = decoder_module(model).layers, count, watched
         self._store = store
         self._image_token = model.config.image_token_id
         self._pictures: Sequence[Hashable] = ()
         self._tail = 0
-        self._stand_ins = [ForwardPatch(layer, _At(self, index)) for index, layer in enumerate(layers[:count])]
-        if watched:
-            self._stand_ins.append(ForwardPatch(layers[count].mlp, functools.partial(self.mlp, count)))
 
     @contextmanager
     def of(self, pictures: Sequence[Hashable], prompts: Sequence[Tensor]) -> Iterator[None]:
@@ -110,13 +107,23 @@ class Beginnings:
             yield
             return
         self._pictures, self._tail = tuple(pictures), tails.pop()
-        for each in self._stand_ins:
+        # They point back here. Kept, they would hold pictures' results in a cycle, and gigabytes would wait for a full
+        # collection.
+        stand_ins = self._stand_ins()
+        for each in stand_ins:
             each.put()
         try:
             yield
         finally:
-            for each in reversed(self._stand_ins):
-                each.remove()
+            while stand_ins:
+                stand_ins.pop().remove()
+
+    def _stand_ins(self) -> list[ForwardPatch]:
+        """What stands in for the layers' forwards, and for an MLP's."""
+        made = [ForwardPatch(layer, _At(self, index)) for index, layer in enumerate(self._layers[: self._count])]
+        if self._watched:
+            made.append(ForwardPatch(self._layers[self._count].mlp, functools.partial(self.mlp, self._count)))
+        return made
 
     def layer(self, index: int, forward: Any, hidden: Tensor, kwargs: dict[str, Any]) -> Tensor:
         """Run layer `index` (0-based) on hidden states (b, p + tail, d)."""
