@@ -50,6 +50,7 @@ STEPS = {
     "scenes-guarded": guarded(SCENES, "scenes-guarded"),
     "documents-guarded": guarded(DOCUMENTS, "documents-guarded"),
     "scenes-smol-guarded": guarded(FEW_SCENES, "scenes-smol-guarded"),
+    "scenes-auto": _eval(SCENES, "scenes-auto", "--methods", "todre,divprune,mmr,cls-top-k", "--retain", "auto"),
 }
 
 if __name__ == "__main__":
