@@ -79,7 +79,7 @@ def sizes_within(vision_config: Any, arguments: Arguments) -> list[tuple[int, in
     sizes = arguments.get(SIZES)
     if getattr(vision_config, "model_type", None) != "pixtral" or sizes is None:
         return None
-    return [(height, width) for height, width in torch.as_tensor(sizes).tolist()]
+    return [(height, width) for height, width in torch.as_tensor(sizes, dtype=torch.int64, device="cpu").tolist()]
 
 
 def packed_pixels(arguments: Arguments) -> Any:
