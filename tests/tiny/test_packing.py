@@ -44,7 +44,7 @@ def test_packed_logits_are_those_of_single_questions(parts, size):
 
     processor = build_processor(parts.tokenizer)
     scenes = [make_scene(seed, "val", size) for seed in (0, 1)]
-    asked = [training_questions(scenes[0], 0)[:9], training_questions(scenes[1], 0)[9:]]
+    asked = [training_questions(scenes[0], 0)[:5], training_questions(scenes[1], 0)[9:14]]
     text = collate([parts.encoder.pack(questions) for questions in asked])
     pixels = torch.cat([processor.image_processor(s.image, return_tensors="pt")["pixel_values"] for s in scenes])
     sizes = torch.tensor([[s.size[1], s.size[0]] for s in scenes])
